@@ -1,0 +1,57 @@
+"""Cython extensions of Headrace; all metadata is in pyproject.toml.
+
+Switches (environment): ``HEADRACE_PURE=1`` builds no extension (the Python twins serve, and the
+same variable must be set at run time); ``HEADRACE_SANITIZE=address,undefined`` builds checked
+extensions; ``HEADRACE_ANNOTATE=1`` writes Cython's HTML notes next to the generated C.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+EXTENSIONS = ("native._chunk", "native._fragment")  # listed, never globbed: a missing one is loud
+SANITIZE = os.environ.get("HEADRACE_SANITIZE", "")
+DIRECTIVES = {
+    "language_level": "3",
+    "boundscheck": bool(SANITIZE),
+    "wraparound": False,
+    "initializedcheck": bool(SANITIZE),
+    "cdivision": True,
+    "embedsignature": True,
+}
+
+
+def extension(name: str) -> Extension:
+    source = Path(*name.split(".")).with_suffix(".pyx")
+    if not source.exists():
+        raise SystemExit(f"{source} is missing; is it in MANIFEST.in?")
+    optimise = ["-O1", "-g"] if SANITIZE else ["-O3", "-g0"]
+    sanitize = [f"-fsanitize={SANITIZE}"] if SANITIZE else []
+    return Extension(
+        name,
+        [str(source)],
+        extra_compile_args=["-Wall", "-Wextra", "-Wno-unused-parameter", *optimise, *sanitize],
+        extra_link_args=sanitize,
+    )
+
+
+def ext_modules() -> list[Extension]:
+    if os.environ.get("HEADRACE_PURE") == "1":
+        return []
+    if sys.implementation.name != "cpython":
+        raise SystemExit("the extensions need CPython; set HEADRACE_PURE=1 to do without them")
+    from Cython.Build import cythonize
+
+    return list(
+        cythonize(
+            [extension(name) for name in EXTENSIONS],
+            compiler_directives=DIRECTIVES,
+            build_dir="build/cython",
+            annotate=os.environ.get("HEADRACE_ANNOTATE") == "1",
+        )
+    )
+
+
+setup(ext_modules=ext_modules())
