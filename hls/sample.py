@@ -1,0 +1,36 @@
+"""Coded pictures and audio frames as they enter the packager.
+
+A `Sample` is one access unit with the publisher's own stamps: signed milliseconds, unwrapped (RTMP's
+32 bits are gone), of an arbitrary origin, as jittery as the publisher made them. `hls.clock` turns
+them into ticks. It is a tuple because one is made for every message of every publisher: a frozen
+dataclass costs four times as much to make.
+"""
+
+import enum
+from typing import NamedTuple
+
+
+class TrackKind(enum.Enum):
+    """What a track carries; a rendition has at most one track of each kind."""
+
+    VIDEO = "video"
+    AUDIO = "audio"
+
+
+class Sample(NamedTuple):
+    """One access unit, length-prefixed NAL units (video) or one raw AAC frame (audio)."""
+
+    kind: TrackKind
+
+    dts_ms: int
+    """Decode time on the publisher's clock, unwrapped, signed."""
+
+    pts_ms: int
+    """Presentation time on the same clock; equals dts_ms without reordering and for audio."""
+
+    keyframe: bool
+    """The publisher's claim. For video the bitstream decides; for audio it is ignored."""
+
+    data: bytes | memoryview
+    """The coded bytes. The segmenter keeps a reference until the sample's part is written, so the
+    memory behind a view must stay valid and unchanged."""
