@@ -1,0 +1,49 @@
+# Every target is what CI runs; `make check` never edits, `make fix` does.
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest
+
+.PHONY: help run setup setup-test test test-unit test-pure test-e2e bench check fix fuzz clean
+
+help:           ## this list
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+run: setup      ## set up and run an origin with a built-in demo broadcast; prints the addresses
+	.venv/bin/headrace-origin --demo
+
+setup:          ## virtual environment, extensions, hls.js
+	@tools/setup.sh run
+
+setup-test:     ## the same, plus test tools, ffmpeg, Chromium and OBS
+	@tools/setup.sh test
+
+test: setup-test test-unit test-pure test-e2e ## set up and run all tests
+
+# Branch coverage of the two sans-IO packages must be complete; the rest runs without a tracer.
+test-unit: setup-test ## unit and integration tests; 100 % branches of rtmpcore and hls
+	$(PY) -m coverage run -m pytest tests/native tests/rtmpcore tests/hls
+	$(PY) -m coverage report
+	$(PYTEST) --ignore=tests/native --ignore=tests/rtmpcore --ignore=tests/hls
+	$(PYTEST) tests/bench -m bench --benchmark-disable -q
+
+test-pure: setup-test ## the Python twins behind the whole core
+	HEADRACE_PURE=1 $(PYTEST) tests/native tests/rtmpcore tests/hls -q
+
+test-e2e: setup-test ## real OBS, ffmpeg and Chromium
+	$(PYTEST) tests/e2e -m e2e
+
+bench: setup-test ## benchmarks; run alone on the machine
+	$(PYTEST) tests/bench -m bench -s --benchmark-columns=min,median,stddev,rounds
+
+check: setup-test ## lint, format, spelling, types; changes nothing
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m codespell_lib
+	$(PY) -m mypy
+
+fix: setup-test ## what ruff can mend
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean:          ## everything that set-up and tests made
+	rm -rf .venv build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis \
+	  edge/web/node_modules edge/web/vendor native/*.so native/*.c test-artifacts
