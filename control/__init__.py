@@ -1,0 +1,33 @@
+"""Who and what: streams, their keys, the admin token. The truth that outlives a process.
+
+``Store`` is the interface the rest of the project codes against; ``SqliteStore`` is the embedded
+one (DESIGN section 2: SQLite for one machine, Redis for a cluster later). Nothing here knows of
+RTMP, HLS or HTTP, and no secret is ever kept in clear: a stream key leaves this package once,
+when it is made.
+
+May import: trio, msgspec, the standard library. Never: rtmpcore, hls, edge, origin, av.
+"""
+
+from control.admin_token import AdminToken, load_or_create_admin_token
+from control.errors import ControlError, StoreError, UnknownStreamError
+from control.keys import hash_key, is_stream_id, is_stream_key, new_stream_id, new_stream_key
+from control.model import Stream, StreamStatus
+from control.sqlite import SqliteStore
+from control.store import Store
+
+__all__ = [
+    "AdminToken",
+    "ControlError",
+    "SqliteStore",
+    "Store",
+    "StoreError",
+    "Stream",
+    "StreamStatus",
+    "UnknownStreamError",
+    "hash_key",
+    "is_stream_id",
+    "is_stream_key",
+    "load_or_create_admin_token",
+    "new_stream_id",
+    "new_stream_key",
+]

@@ -1,0 +1,184 @@
+"""The statements of the stream store, as synchronous functions of a connection.
+
+Each writing function is one transaction, so a caller can be cancelled between calls, never within
+one. Errors of SQLite pass through; `control.sqlite` turns them into `StoreError`.
+"""
+
+import hmac
+import sqlite3
+from typing import Any
+
+from control.database import transaction
+from control.errors import UnknownStreamError
+from control.keys import hash_key, new_stream_id, new_stream_key
+from control.model import Stream, StreamStatus
+
+_COLUMNS = (
+    "id, broadcaster_id, title, chat_enabled, recording_enabled,"
+    " status, started_at, ended_at, created_at"
+)
+
+
+def end_abandoned(connection: sqlite3.Connection, at: float) -> int:
+    """Mark every stream still "live" as ended: their process died without a word.
+
+    Args:
+        connection: The database, owned by this process alone.
+        at: UTC seconds; becomes ``ended_at``, since the true end is not known.
+
+    Returns:
+        How many streams were touched.
+    """
+    with transaction(connection):
+        return connection.execute(
+            "UPDATE streams SET status = 'ended', ended_at = ? WHERE status = 'live'", (at,)
+        ).rowcount
+
+
+def create(
+    connection: sqlite3.Connection,
+    broadcaster_id: str,
+    title: str,
+    chat_enabled: bool,
+    recording_enabled: bool,
+    at: float,
+) -> tuple[Stream, str]:
+    """Insert an idle stream under a fresh id and key; return both."""
+    key = new_stream_key()
+    stream = Stream(
+        id=new_stream_id(),
+        broadcaster_id=broadcaster_id,
+        title=title,
+        chat_enabled=chat_enabled,
+        recording_enabled=recording_enabled,
+        status=StreamStatus.IDLE,
+        started_at=None,
+        ended_at=None,
+        created_at=at,
+    )
+    with transaction(connection):
+        # No retry on a taken id: with a million streams the odds are one in 10**12 per creation.
+        connection.execute(
+            f"INSERT INTO streams ({_COLUMNS}, key_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                stream.id,
+                stream.broadcaster_id,
+                stream.title,
+                stream.chat_enabled,
+                stream.recording_enabled,
+                stream.status.value,
+                stream.started_at,
+                stream.ended_at,
+                stream.created_at,
+                hash_key(key),
+            ),
+        )
+    return stream, key
+
+
+def get(connection: sqlite3.Connection, stream_id: str) -> Stream | None:
+    """Return one stream or None."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM streams WHERE id = ?", (stream_id,)
+    ).fetchone()
+    return None if row is None else _stream(row)
+
+
+def list_all(
+    connection: sqlite3.Connection, status: StreamStatus | None, limit: int
+) -> list[Stream]:
+    """Return streams, newest first; ties, which a coarse clock makes, by id."""
+    where, values = ("", ()) if status is None else ("WHERE status = ?", (status.value,))
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM streams {where} ORDER BY created_at DESC, id LIMIT ?",
+        (*values, limit),
+    )
+    return [_stream(row) for row in rows]
+
+
+def find_by_key(connection: sqlite3.Connection, stream_key: str) -> Stream | None:
+    """Return the stream whose stored hash is this key's.
+
+    The index search may leak by its time how long a prefix of the *hash* matched; without a
+    preimage nobody can steer that. The final comparison is constant-time nevertheless.
+    """
+    digest = hash_key(stream_key)
+    row = connection.execute(
+        f"SELECT key_hash, {_COLUMNS} FROM streams WHERE key_hash = ?", (digest,)
+    ).fetchone()
+    if row is None or not hmac.compare_digest(row[0], digest):
+        return None
+    return _stream(row[1:])
+
+
+def verify_key(connection: sqlite3.Connection, stream_id: str, stream_key: str) -> bool:
+    """Compare a key with one stream's."""
+    row = connection.execute("SELECT key_hash FROM streams WHERE id = ?", (stream_id,)).fetchone()
+    return row is not None and hmac.compare_digest(row[0], hash_key(stream_key))
+
+
+def set_status(
+    connection: sqlite3.Connection, stream_id: str, status: StreamStatus, at: float
+) -> Stream:
+    """Write a status and the time that belongs to it; see `control.store.Store.set_status`."""
+    times = {
+        StreamStatus.IDLE: "",
+        StreamStatus.LIVE: ", started_at = :at, ended_at = NULL",
+        StreamStatus.ENDED: ", ended_at = :at",
+    }[status]
+    return _update(
+        connection, f"status = :status{times}", {"id": stream_id, "status": status.value, "at": at}
+    )
+
+
+def update(
+    connection: sqlite3.Connection,
+    stream_id: str,
+    title: str | None,
+    chat_enabled: bool | None,
+    recording_enabled: bool | None,
+) -> Stream:
+    """Write the settings that are not None."""
+    return _update(
+        connection,
+        "title = coalesce(:title, title), chat_enabled = coalesce(:chat, chat_enabled),"
+        " recording_enabled = coalesce(:recording, recording_enabled)",
+        {"id": stream_id, "title": title, "chat": chat_enabled, "recording": recording_enabled},
+    )
+
+
+def rotate_key(connection: sqlite3.Connection, stream_id: str) -> tuple[Stream, str]:
+    """Replace the key's hash; return the stream and the new key."""
+    key = new_stream_key()
+    return _update(connection, "key_hash = :hash", {"id": stream_id, "hash": hash_key(key)}), key
+
+
+def delete(connection: sqlite3.Connection, stream_id: str) -> None:
+    """Remove one stream."""
+    with transaction(connection):
+        if not connection.execute("DELETE FROM streams WHERE id = ?", (stream_id,)).rowcount:
+            raise UnknownStreamError(stream_id)
+
+
+def _update(connection: sqlite3.Connection, assignments: str, values: dict[str, Any]) -> Stream:
+    with transaction(connection):
+        rows = connection.execute(
+            f"UPDATE streams SET {assignments} WHERE id = :id RETURNING {_COLUMNS}", values
+        ).fetchall()  # all of it, or COMMIT finds the statement still running
+        if not rows:
+            raise UnknownStreamError(values["id"])
+    return _stream(rows[0])
+
+
+def _stream(row: tuple[Any, ...]) -> Stream:
+    return Stream(
+        id=row[0],
+        broadcaster_id=row[1],
+        title=row[2],
+        chat_enabled=bool(row[3]),
+        recording_enabled=bool(row[4]),
+        status=StreamStatus(row[5]),
+        started_at=row[6],
+        ended_at=row[7],
+        created_at=row[8],
+    )
