@@ -1,0 +1,37 @@
+"""Kernels on bytes, one for each hot path, and the selector between their two implementations.
+
+``HEADRACE_PURE=1`` selects the Python twins (``_chunk_py``, ``_fragment_py``), which are the
+readable specifications; otherwise the Cython builds are imported, and a missing or broken build is
+an ``ImportError``: nothing falls back in silence. This module is the only importer of either. The
+package imports nothing else of the project and keeps no policy: limits are arguments.
+"""
+
+import os
+from typing import TYPE_CHECKING, Literal
+
+from native._types import ChunkError, FragmentSample, RawMessage, TrackRun
+
+IMPLEMENTATION: Literal["c", "py"]
+
+# mypy sees the Python twins; that the stubs of the Cython twins say the same is tested
+# (tests/native/test_selector.py).
+if TYPE_CHECKING or os.environ.get("HEADRACE_PURE") == "1":
+    from native._chunk_py import ChunkReader
+    from native._fragment_py import write_fragment
+
+    IMPLEMENTATION = "py"
+else:
+    from native._chunk import ChunkReader
+    from native._fragment import write_fragment
+
+    IMPLEMENTATION = "c"
+
+__all__ = [
+    "IMPLEMENTATION",
+    "ChunkError",
+    "ChunkReader",
+    "FragmentSample",
+    "RawMessage",
+    "TrackRun",
+    "write_fragment",
+]
