@@ -1,0 +1,100 @@
+"""What the API needs from the process that owns the truth about streams.
+
+The origin implements `Backend` over its store and its running broadcasts; an edge node will
+implement it by asking its upstream. The API layer checks credentials (with `is_admin` and `owns`)
+before it calls anything that changes state, so the verbs below take no key.
+
+The structs are the JSON of DESIGN section 5: Python names here, camelCase on the wire.
+"""
+
+from typing import Annotated, Literal, Protocol
+
+import msgspec
+
+StreamStatus = Literal["idle", "live", "ended"]
+
+# No control characters: titles end up in pages, logs and playlists.
+_Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class StreamInfo(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """A stream as the API shows it: everything but its key."""
+
+    id: str
+    title: str
+    status: StreamStatus
+    broadcaster_id: str
+    started_at: str | None = None
+    """When the running or last broadcast began: ISO 8601, UTC."""
+    ended_at: str | None = None
+    """When the last broadcast ended: ISO 8601, UTC; None while live."""
+    quality: list[str] = []
+    """Names of the renditions that can be played now, best first; empty when not live."""
+    viewer_count: int = 0
+    """Always 0 until viewers are counted (a later issue); the field is there for its name."""
+    chat_enabled: bool = True
+    recording_enabled: bool = False
+
+
+class CreatedStream(StreamInfo, rename="camel", frozen=True, kw_only=True):
+    """The answer to a creation: the only time that the key is shown."""
+
+    stream_key: str
+
+
+class CreateStreamRequest(
+    msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+    """The body of `POST /api/streams`."""
+
+    broadcaster_id: _Name
+    title: _Title
+    chat_enabled: bool = True
+    recording_enabled: bool = False
+
+
+class Backend(Protocol):
+    """The owner of the truth about streams. All methods may be called from any Trio task."""
+
+    async def create_stream(self, request: CreateStreamRequest) -> CreatedStream:
+        """Create a stream with a fresh key."""
+        ...
+
+    async def live_streams(self) -> list[StreamInfo]:
+        """Return every stream that is live now."""
+        ...
+
+    async def get_stream(self, stream_id: str) -> StreamInfo:
+        """Return one stream.
+
+        Raises:
+            NoSuchStream: There is none with this id.
+        """
+        ...
+
+    async def start(self, stream_id: str) -> StreamInfo:
+        """Go live by API; the caller has been authorised.
+
+        Raises:
+            NoSuchStream: There is none with this id.
+            AlreadyLive: It is live already.
+        """
+        ...
+
+    async def end(self, stream_id: str) -> StreamInfo:
+        """End the broadcast: disconnect its publisher, end its playlists.
+
+        Raises:
+            NoSuchStream: There is none with this id.
+            NotLive: There is no broadcast to end.
+        """
+        ...
+
+    async def is_admin(self, token: str) -> bool:
+        """Say whether this is the admin token; compares in constant time."""
+        ...
+
+    async def owns(self, stream_id: str, stream_key: str) -> bool:
+        """Say whether this is the stream's key; False too when there is no such stream."""
+        ...

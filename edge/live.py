@@ -1,0 +1,219 @@
+"""Live renditions: each change of a timeline becomes new responses, and parked requests wake.
+
+`LiveRendition.publish` is the one synchronous step between the segmenter and everything that viewers
+see: it applies media events to the timeline, swaps response objects in the rendition's table and
+opens the gates of requests that were held for them. Nothing here awaits, reads a clock or logs.
+
+A playlist is rendered when it is first asked for in a version, and then shared until the next one:
+a stream that nobody watches costs no rendering.
+
+May import: `hls`, `edge.table`, `edge.http.response`. Spec: rfc8216bis-22, sections 6.2.5.2
+(blocking reload), 6.2.6 (preload hints), 6.2.2 (what stays available), Appendix B.1 (caching).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from edge.http.response import Response, error_response, make_response
+from edge.table import Gate, ResponseTable
+from hls.media import MediaEvent
+from hls.multivariant import VariantInfo, render_multivariant
+from hls.playlist import render_media_playlist
+from hls.request import BadRequest, Directives, Ready, decide
+from hls.timeline import Timeline
+
+PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+
+# A name holds the broadcast's token and its bytes never change: a day is far more than the six
+# target durations of B.1, and short enough that a cache forgets old broadcasts by itself.
+_MEDIA_CACHE = "public, max-age=86400, immutable"
+
+# B.1 allows half a target duration. Browsers must ask again (a second is much latency); a shared
+# cache may answer a crowd for one second.
+_PLAIN_CACHE = "public, max-age=0, s-maxage=1"
+
+_GONE = error_response(404, "this broadcast is over")
+
+
+class LiveRendition:
+    """One quality of one broadcast, as viewers see it.
+
+    Args:
+        name: Its path segment: "source", "720p" ...
+        timeline: Belongs to this object from now on; change it only through `publish` and `end`.
+    """
+
+    def __init__(self, *, name: str, timeline: Timeline) -> None:
+        self.name = name
+        self.timeline = timeline
+        # A key is the directives of a held playlist request, or the name of a held media request.
+        self._table: ResponseTable[Directives | str] = ResponseTable()
+        self._plain: Response | None = None
+        self._blocked: Response | None = None
+        self._on_change: Callable[[], None] = lambda: None
+
+    def publish(self, events: Sequence[MediaEvent]) -> None:
+        """Make what the segmenter produced visible, and answer whoever waited for it.
+
+        Args:
+            events: One result of `Segmenter.push` or `flush`, in order; may be empty.
+
+        Invariants: atomic; a request sees the version before or the version after. Never a
+        checkpoint.
+        """
+        if events:
+            self.timeline.apply(events)
+            self._swap()
+
+    def end(self) -> None:
+        """Add EXT-X-ENDLIST, in a version of its own; every held reload is answered with it."""
+        self.timeline.end()
+        self._swap()
+
+    @property
+    def waiting(self) -> int:
+        """How many different things held requests wait for; 0 when none is held."""
+        return self._table.waiting
+
+    def playlist(self, directives: Directives) -> Response | Gate[Directives | str]:
+        """Answer a media playlist request, or return the gate to wait at.
+
+        Args:
+            directives: What `hls.request.parse_directives` made of the query.
+
+        Returns:
+            The current playlist, a 400 (rfc8216bis 6.2.5.2), or a gate while it must be held;
+            everything is held until the first segment is complete.
+        """
+        return self._judge_playlist(directives) or self._table.gate(directives)
+
+    def media(self, name: str) -> Response | Gate[Directives | str] | None:
+        """Answer a request for an init section, segment or part.
+
+        Returns:
+            The bytes, a gate if `name` is the preload-hinted part, or None if there is no such
+            thing.
+        """
+        response = self._table.get(name)
+        if response is not None:
+            return response
+        return self._table.gate(name) if self.timeline.is_hinted(name) else None
+
+    def close(self) -> None:
+        """Forget everything; held requests are answered 404."""
+        self._on_change = lambda: None
+        self._table.close(_GONE)
+
+    def _swap(self) -> None:
+        self._plain = self._blocked = None
+        changes = self.timeline.changes
+        self._table.publish(
+            put={name: self._media_response(name) for name in changes.added},
+            drop=changes.removed,
+            judge=self._judge,
+        )
+        self._on_change()
+
+    def _judge(self, key: Directives | str) -> Response | None:
+        if not isinstance(key, str):
+            return self._judge_playlist(key)
+        response = self._table.get(key)
+        if response is None and not self.timeline.is_hinted(key):
+            # 6.2.6: a hinted resource that will not come to be is answered with 404.
+            return error_response(404, "the hinted part did not come")
+        return response
+
+    def _judge_playlist(self, directives: Directives) -> Response | None:
+        if not self.timeline.ready:
+            return None
+        verdict = decide(self.timeline, directives)
+        if isinstance(verdict, BadRequest):
+            return error_response(400, verdict.reason)
+        if not isinstance(verdict, Ready):
+            return None
+        if directives.msn is None:
+            if self._plain is None:
+                self._plain = self._playlist_response(_PLAIN_CACHE)
+            return self._plain
+        if self._blocked is None:
+            # B.1: what a blocking request got stays right for its URL, for six target durations.
+            age_s = 6 * self.timeline.target_duration_s
+            self._blocked = self._playlist_response(f"public, max-age={age_s}")
+        return self._blocked
+
+    def _playlist_response(self, cache_control: str) -> Response:
+        text = render_media_playlist(self.timeline)
+        return make_response(
+            200, (text,), content_type=PLAYLIST_TYPE, cache_control=cache_control
+        )
+
+    def _media_response(self, name: str) -> Response:
+        media = self.timeline.media(name)
+        assert media is not None  # the timeline has just said that it is there
+        return make_response(
+            200,
+            media.chunks,
+            content_type="video/mp4",
+            cache_control=_MEDIA_CACHE,
+            extra={"Accept-Ranges": "bytes"},
+        )
+
+
+class LiveStream:
+    """The renditions of one broadcast under one multivariant playlist."""
+
+    def __init__(self, renditions: Mapping[str, LiveRendition]) -> None:
+        self.renditions = dict(renditions)
+        self._table: ResponseTable[str] = ResponseTable()
+        for rendition in self.renditions.values():
+            rendition._on_change = self._on_change
+        self._on_change()
+
+    @property
+    def ended(self) -> bool:
+        """True once any rendition has ended: nobody new may join."""
+        return any(rendition.timeline.ended for rendition in self.renditions.values())
+
+    def master(self) -> Response | Gate[str]:
+        """Return the multivariant playlist, or the gate to wait at until it can be written."""
+        return self._table.get("master") or self._table.gate("master")
+
+    def close(self) -> None:
+        """Forget everything; held requests are answered 404."""
+        for rendition in self.renditions.values():
+            rendition.close()
+        self._table.close(_GONE)
+
+    def _on_change(self) -> None:
+        ...
+
+
+class LiveStreams:
+    """All broadcasts that can be watched here, by stream id."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, LiveStream] = {}
+
+    def open(self, stream_id: str, renditions: Mapping[str, LiveRendition]) -> None:
+        """Serve a broadcast, best rendition first; one that is still open is closed before.
+
+        May be called before anything is published: requests are held until the first segment.
+        """
+        self.close(stream_id)
+        self._streams[stream_id] = LiveStream(renditions)
+
+    def close(self, stream_id: str) -> None:
+        """Stop serving a broadcast; an unknown id is ignored.
+
+        Call it some time after `LiveRendition.end`: rfc8216bis 6.2.1 wants the media to stay
+        available for at least the playlist's duration.
+        """
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None:
+            stream.close()
+
+    def get(self, stream_id: str) -> LiveStream | None:
+        """Return the broadcast served under this id, or None."""
+        return self._streams.get(stream_id)
+
+    def __len__(self) -> int:
+        return len(self._streams)
