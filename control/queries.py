@@ -178,7 +178,12 @@ def _stream(row: tuple[Any, ...]) -> Stream:
         chat_enabled=bool(row[3]),
         recording_enabled=bool(row[4]),
         status=StreamStatus(row[5]),
-        started_at=row[6],
-        ended_at=row[7],
-        created_at=row[8],
+        started_at=_time(row[6]),
+        ended_at=_time(row[7]),
+        created_at=float(row[8]),
     )
+
+
+def _time(value: float | None) -> float | None:
+    # SQLite stores a whole REAL as an integer, and RETURNING (3.40) hands it out as one.
+    return None if value is None else float(value)
