@@ -1,0 +1,182 @@
+"""What happens on an RTMP connection, as values: the words between a `Connection` and its driver.
+
+Events are wire nouns and are the same in both directions: what one side sends, the other receives
+(`StreamCreated` and `CreateStream` excepted: a server answers createStream by itself). All are
+frozen and keyword-only. What needs no decision (acknowledgements, pings, chunk sizes, aggregates)
+is handled inside `Connection` and has no event.
+
+May import: amf0 (the type of values).
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from rtmpcore.amf0 import AmfValue
+
+
+class PublishRefusal(enum.Enum):
+    """Why a publish is refused: the onStatus codes that OBS and librtmp act on and report."""
+
+    #: The key is unknown or revoked, or the stream is busy.
+    BAD_NAME = "NetStream.Publish.BadName"
+    #: The publisher may not publish here.
+    DENIED = "NetStream.Publish.Denied"
+    #: The publish was good but cannot be served.
+    REJECTED = "NetStream.Publish.Rejected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connect:
+    """A client asks for an application (RTMP 1.0 section 7.2.1.1).
+
+    Answered by `ConnectAccepted` or `ConnectRejected`.
+    """
+
+    app: str
+    """As the client sent it; may hold slashes, ``?args``, or nothing. See `app_name`."""
+
+    tc_url: str
+    """The URL the client was given, without the key; empty when the client sent none."""
+
+    flash_version: str = ""
+    """The client's name for itself, such as ``FMLE/3.0 (compatible; FMSc/1.0)``."""
+
+    properties: Mapping[str, AmfValue] = field(default_factory=dict)
+    """The other properties of the command object, as sent."""
+
+    @property
+    def app_name(self) -> str:
+        """The application without query, outer slashes, or the default instance ``/_definst_``."""
+        name = self.app.partition("?")[0].strip().strip("/")
+        return name.removesuffix("_definst_").rstrip("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectAccepted:
+    """The server takes the connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectRejected:
+    """The server refuses the connection, and closes it after this."""
+
+    description: str
+    """One line for the person at the encoder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateStream:
+    """The client asks for a message stream to publish on (7.2.1.3). Answered by `StreamCreated`."""
+
+    name: str = ""
+    """The name to be published. When given, releaseStream and FCPublish go first, as Flash Media
+    Live Encoder does and some servers expect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamCreated:
+    """The server made a message stream; only a client sees it."""
+
+    stream_id: int
+    """The message stream id to publish on, 1 or more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """The client wants to publish (7.2.2.6). Answered by `PublishStarted` or `PublishRefused`."""
+
+    stream_id: int
+    """Message stream id that the answer and the media go on."""
+
+    name: str = field(repr=False)
+    """The stream key, without query and outer blanks. Kept out of repr: it is a secret."""
+
+    query: str = field(default="", repr=False)
+    """What stood after the first ``?`` of the name, without the question mark."""
+
+    kind: str = "live"
+    """``live``, ``record`` or ``append``; encoders send ``live``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishStarted:
+    """The server takes the publish; media may flow."""
+
+    stream_id: int
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishRefused:
+    """The server refuses the publish, or (to a client) ends one that runs."""
+
+    stream_id: int
+    code: PublishRefusal
+    description: str
+    """One line for the person at the encoder; OBS shows it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """``@setDataFrame onMetaData``: what the publisher says of its tracks. Often wrong: a hint."""
+
+    stream_id: int
+    timestamp_ms: int
+    values: Mapping[str, AmfValue]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioMessage:
+    """One FLV audio tag body; `flv.parse_audio` reads it."""
+
+    stream_id: int
+    timestamp_ms: int
+    """Unsigned 32-bit milliseconds; `TimestampUnwrapper` takes out the wrap."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoMessage:
+    """One FLV video tag body; `flv.parse_video` reads it."""
+
+    stream_id: int
+    timestamp_ms: int
+    """Decode time, unsigned 32-bit milliseconds; `TimestampUnwrapper` takes out the wrap."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpublish:
+    """The publish ends, by deleteStream, closeStream or FCUnpublish; comes once per publish."""
+
+    stream_id: int
+
+
+Event: TypeAlias = (
+    Connect
+    | ConnectAccepted
+    | ConnectRejected
+    | CreateStream
+    | StreamCreated
+    | Publish
+    | PublishStarted
+    | PublishRefused
+    | Metadata
+    | AudioMessage
+    | VideoMessage
+    | Unpublish
+)
+
+
+class Signal(enum.Enum):
+    """What `Connection.next_event` returns when there is no event."""
+
+    #: Nothing more in the bytes received so far, or an answer to `Connect` or `Publish` is ours to
+    #: give first: what follows it waits.
+    NEED_DATA = "NEED_DATA"
+    #: The connection is over: the peer closed it, or we rejected it. Nothing more will come.
+    CLOSED = "CLOSED"

@@ -1,0 +1,50 @@
+"""Every bound on what one peer may cost us, in one frozen record.
+
+A peer is unknown until its publish is accepted, so the bounds are small before that and are raised
+when the driver sends `PublishStarted`. The memory of one connection is at most about three times
+the buffer bound of its phase: partial messages in the chunk reader, unread complete messages, and
+outgoing bytes.
+
+May import: nothing of ours. Precedents stand next to each number.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of one `Connection`. All sizes are bytes."""
+
+    max_message_bytes: int = 64 * 1024
+    """Longest message before publish. A connect command is under 1 KiB; the bound stops the 200 KB
+    connect of nested objects that kills nginx-rtmp 1.2.2 workers."""
+
+    max_buffered_bytes: int = 256 * 1024
+    """Sum of partial messages before publish, and of bytes received but not yet read as events."""
+
+    max_chunk_streams: int = 16
+    """Chunk streams in use before publish. Encoders use 2 to 4; ids themselves are not bounded
+    (nginx closes at id 32, and encoders with csid 45 and 64 exist)."""
+
+    max_commands_before_publish: int = 64
+    """Messages other than audio and video between the handshake (or the end of a publish) and
+    `PublishStarted`. OBS and ffmpeg need 6; GStreamer 7."""
+
+    max_message_bytes_publishing: int = 10 * 1024 * 1024
+    """Longest message while publishing. 4K key frames exceed nginx's 1 MB; MediaMTX allows
+    10 MiB."""
+
+    max_buffered_bytes_publishing: int = 20 * 1024 * 1024
+    """Sum of partial messages while publishing: one key frame and all else that interleaves it."""
+
+    max_chunk_streams_publishing: int = 64
+    """Chunk streams in use while publishing. nginx allows 32."""
+
+    max_amf_depth: int = 32
+    """Nesting of AMF values in one message. Metadata needs 2; nginx-rtmp recurses without bound."""
+
+    max_amf_values: int = 4096
+    """AMF values in one message. A connect has about 10, rich metadata about 50."""
+
+    max_send_queue_bytes: int = 256 * 1024
+    """Replies queued for a peer that asks but never reads (a ping flood, for example)."""
