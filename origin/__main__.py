@@ -1,0 +1,5 @@
+"""``python -m origin`` is ``headrace-origin``."""
+
+from origin.cli import main
+
+main()
