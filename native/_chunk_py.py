@@ -1,8 +1,8 @@
 """RTMP chunk reader in Python: the specification of ``_chunk.pyx``, and its stand-in.
 
 Bytes in, complete messages out. The reader knows the chunk stream and nothing above it, except the
-two messages that steer the chunk stream itself: Set Chunk Size (type 1) and Abort (type 2). They act
-whatever chunk stream or message stream carries them (PTZ cameras send them on chunk streams 3 to 6).
+two messages that steer the chunk stream itself: Set Chunk Size (type 1) and Abort (type 2). They
+act whatever chunk stream or message stream carries them (PTZ cameras use chunk streams 3 to 6).
 
 A chunk is a basic header, a message header, an extended timestamp and a piece of a message::
 
@@ -144,8 +144,8 @@ class ChunkReader:
             view = memoryview(self._pending + view)
         try:
             consumed = self._consume(view, out)
-        except ChunkError as error:
-            self._failure = str(error)
+        except (ChunkError, MemoryError) as error:
+            self._failure = str(error) or "out of memory"
             self._streams.clear()
             self._buffered_bytes = 0
             raise

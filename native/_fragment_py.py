@@ -63,15 +63,17 @@ def write_fragment(sequence_number: int, runs: Sequence[TrackRun]) -> bytes:
     Cost: one allocation of the result; O(bytes), each sample byte is copied once.
     """
     _check("sequence_number", sequence_number, 0, _UINT32_MAX)
-    checked_runs = [_checked_run(run) for run in runs]
-    if not checked_runs:
+    snapshots = [_checked_run(run) for run in runs]
+    if not snapshots:
         raise ValueError("a fragment needs a run")
+    checked_runs = [
+        run._replace(samples=[_checked_sample(sample) for sample in run.samples])
+        for run in snapshots
+    ]
     moof_bytes = _BOX_BYTES + _MFHD_BYTES + sum(map(_traf_bytes, checked_runs))
     mdat_bytes = _BOX_BYTES + sum(map(_data_bytes, checked_runs))
     if moof_bytes + mdat_bytes > _MAX_FRAGMENT_BYTES:
-        raise ValueError(
-            f"fragment of {moof_bytes + mdat_bytes} bytes exceeds {_MAX_FRAGMENT_BYTES} bytes"
-        )
+        raise ValueError(f"the fragment exceeds {_MAX_FRAGMENT_BYTES} bytes")
 
     boxes = [
         struct.pack(">I4s", moof_bytes, b"moof"),
@@ -92,18 +94,19 @@ def _check(name: str, value: int, low: int, high: int) -> None:
 
 
 def _checked_run(run: TrackRun) -> TrackRun:
-    """Return a run whose numbers are in range and whose sample data are views of bytes."""
+    """Return a run whose own numbers are in range; its samples are unchecked but fixed."""
     if not isinstance(run, TrackRun):
         raise TypeError(f"a run must be a TrackRun, not {type(run).__name__}")
     _check("track_id", run.track_id, 1, _UINT32_MAX)
     _check("base_decode_time", run.base_decode_time, 0, _INT64_MAX)
-    samples = tuple(_checked_sample(sample) for sample in run.samples)
+    samples = tuple(run.samples)
     if not samples:
         raise ValueError("a run needs a sample")
     return run._replace(samples=samples)
 
 
 def _checked_sample(sample: FragmentSample) -> FragmentSample:
+    """Return a sample whose numbers are in range and whose data is a view of bytes."""
     if not isinstance(sample, FragmentSample):
         raise TypeError(f"a sample must be a FragmentSample, not {type(sample).__name__}")
     _check("duration", sample.duration, 0, _UINT32_MAX)

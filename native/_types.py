@@ -5,6 +5,7 @@ protocol logic: that is in ``_chunk_py.py`` and ``_fragment_py.py`` (the specifi
 their Cython twins. Imports the standard library only.
 """
 
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -69,7 +70,9 @@ def checked_limit(name: str, value: int) -> int:
 
     Raises:
         ValueError: The value is outside that range.
+        TypeError: The value is no integer.
     """
+    value = operator.index(value)
     if not 1 <= value <= _MAX_LIMIT:
         raise ValueError(f"{name} {value} is outside 1..{_MAX_LIMIT}")
     return value
