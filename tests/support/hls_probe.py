@@ -1,0 +1,344 @@
+"""A viewer made of plain HTTP requests, and the strangers who judge what it was given.
+
+`HlsProbe` follows one Low-Latency media playlist as a strict player would: blocking reloads, the
+hinted part requested before it exists (every second time), every part and every segment fetched
+once, every playlist text kept. `judge` then hands the harvest to readers that know nothing of
+Headrace: m3u8 in its strict mode, PyAV's demuxer and decoders, the ffprobe program.
+
+Rule names (PT-03, BR-02 ...) are those of the project's conformance reference.
+"""
+
+import contextlib
+import io
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.logging
+import m3u8
+from ffmpeg_cli import ffprobe_warnings
+from m3u8.parser import ParseError
+from m3u8.parser import parse as parse_m3u8
+from media_clips import Clip
+from origin_process import Answer, HttpClient
+
+PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+MEDIA_TYPES = {"video/mp4", "audio/mp4", "video/iso.segment"}
+FIRST_PLAYLIST_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One version of the media playlist as it came."""
+
+    asked_at_s: float
+    came_at_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPart:
+    """One part: its line in the playlist and its bytes."""
+
+    uri: str
+    duration_s: float
+    independent: bool
+    data: bytes
+    came_at_s: float
+
+
+@dataclass(slots=True)
+class Harvest:
+    """Everything one probe was given."""
+
+    multivariant: str = ""
+    snapshots: list[Snapshot] = field(default_factory=list)
+    inits: dict[str, bytes] = field(default_factory=dict)
+    parts: dict[tuple[int, int], SeenPart] = field(default_factory=dict)
+    segments: dict[int, tuple[str, float, bytes]] = field(default_factory=dict)
+    """msn -> (URI, EXTINF, bytes)"""
+    hinted: dict[str, bytes] = field(default_factory=dict)
+    """Bytes of parts that were requested by their hint, before they existed."""
+    faults: list[str] = field(default_factory=list)
+
+    def stream_bytes(self) -> bytes:
+        """The first initialization section and all segments in order, one fMP4 file."""
+        ordered = [data for _, (_, _, data) in sorted(self.segments.items())]
+        return b"".join([next(iter(self.inits.values()), b""), *ordered])
+
+
+class HlsProbe(threading.Thread):
+    """Follows one stream on a thread of its own until ENDLIST, `stop` or the first hard fault."""
+
+    def __init__(self, address: str, stream_id: str, saw: Callable[[str, str], None]) -> None:
+        super().__init__(name=f"probe-{stream_id}", daemon=True)
+        self.harvest = Harvest()
+        self._base = f"/api/streams/{stream_id}"
+        self._folder = ""
+        self._client = HttpClient(address, timeout_s=20)
+        self._saw = saw
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End after the reload that is under way."""
+        self._stopping.set()
+
+    def finish(self, timeout_s: float) -> Harvest:
+        """Wait for ENDLIST and return the harvest."""
+        self.join(timeout_s)
+        if self.is_alive():
+            self.stop()
+            self.harvest.faults.append(f"no ENDLIST within {timeout_s:g} s")
+        return self.harvest
+
+    def run(self) -> None:
+        """Follow; every exception becomes a fault of the harvest."""
+        try:
+            self._follow()
+        except Exception as error:
+            self._fault(f"the probe ended with {error!r}")
+        finally:
+            self._client.close()
+
+    def _fault(self, text: str) -> None:
+        self.harvest.faults.append(text)
+
+    def _get(self, path: str) -> Answer:
+        answer = self._client.get(path)
+        kind = answer.headers.get("content-type", "")
+        if answer.status == 200 and ".m3u8" in path:
+            self._saw(f"GET {path}", answer.text)
+            if kind != PLAYLIST_TYPE:
+                self._fault(f"HT-01 {path}: content type {kind!r}")
+        elif answer.status == 200 and kind not in MEDIA_TYPES:
+            self._fault(f"HT-01 {path}: content type {kind!r}")
+        return answer
+
+    def _media(self, uri: str) -> bytes:
+        answer = self._get(f"{self._folder}/{uri}")
+        if answer.status != 200:
+            self._fault(f"PT-11 {uri}: status {answer.status}")
+            return b""
+        return answer.body
+
+    def _wait_multivariant(self) -> str | None:
+        deadline = time.monotonic() + FIRST_PLAYLIST_TIMEOUT_S
+        while not self._stopping.wait(0.1):
+            answer = self._get(f"{self._base}/master.m3u8")
+            if answer.status == 200:
+                return answer.text
+            if time.monotonic() > deadline:
+                self._fault(f"no multivariant playlist: {answer.status} {answer.text}")
+                return None
+        return None
+
+    def _follow(self) -> None:
+        text = self._wait_multivariant()
+        if text is None:
+            return
+        self.harvest.multivariant = text
+        variants = m3u8.loads(text).playlists
+        if len(variants) != 1:
+            self._fault(f"{len(variants)} variants instead of one:\n{text}")
+            return
+        path = f"{self._base}/{variants[0].uri}"
+        self._folder = path.rpartition("/")[0]
+        query = ""
+        wanted: tuple[int, int] | None = None
+        while not self._stopping.is_set():
+            asked = time.monotonic()
+            answer = self._get(path + query)
+            if answer.status != 200:
+                self._fault(f"{path}{query}: status {answer.status} {answer.text}")
+                return
+            self.harvest.snapshots.append(Snapshot(asked, time.monotonic(), answer.text))
+            playlist = m3u8.loads(answer.text)
+            self._fetch_news(playlist)
+            if playlist.is_endlist:
+                return
+            if wanted is not None and max(self.harvest.parts) < wanted:
+                self._fault(f"BR-02 {query} answered without that part")
+            wanted = _next_part(playlist)
+            query = f"?_HLS_msn={wanted[0]}&_HLS_part={wanted[1]}"
+            if len(self.harvest.snapshots) % 2 == 0:
+                self._request_hint(playlist)
+
+    def _request_hint(self, playlist: m3u8.M3U8) -> None:
+        hint = playlist.preload_hint
+        if hint is None:
+            self._fault("PH-01 no preload hint in a live playlist")
+            return
+        # Held until the part exists, or until the broadcast ends without it: then 404.
+        answer = self._get(f"{self._folder}/{hint.uri}")
+        if answer.status == 200:
+            self.harvest.hinted[hint.uri] = answer.body
+        elif answer.status != 404:
+            self._fault(f"PH-03 hinted {hint.uri}: status {answer.status}")
+
+    def _fetch_news(self, playlist: m3u8.M3U8) -> None:
+        for segment in playlist.segments:
+            section = segment.init_section
+            if section is not None and section.uri not in self.harvest.inits:
+                self.harvest.inits[section.uri] = self._media(section.uri)
+            msn = segment.media_sequence
+            for index, part in enumerate(segment.parts):
+                if (msn, index) in self.harvest.parts:
+                    continue
+                data = self._media(part.uri)
+                self.harvest.parts[msn, index] = SeenPart(
+                    part.uri, part.duration, part.independent == "YES", data, time.monotonic()
+                )
+            if segment.uri and msn not in self.harvest.segments:
+                data = self._media(segment.uri)
+                self.harvest.segments[msn] = (segment.uri, segment.duration, data)
+
+
+def _next_part(playlist: m3u8.M3U8) -> tuple[int, int]:
+    """(msn, index) of the part that a live playlist will list next."""
+    if not playlist.segments:
+        return playlist.media_sequence or 0, 0
+    last = playlist.segments[-1]
+    return (last.media_sequence + 1, 0) if last.uri else (last.media_sequence, len(last.parts))
+
+
+def judge(harvest: Harvest, clip: Clip, folder: Path, *, complete: bool = True) -> list[str]:
+    """Everything that strangers find wrong in a harvest; an empty list is a pass.
+
+    Args:
+        harvest: What the probe was given.
+        clip: What was published.
+        folder: Empty folder for copies that programs read.
+        complete: The clip was published to its end and watched from its beginning, so counts
+            must be exact.
+    """
+    faults = list(harvest.faults)
+    if not harvest.segments or not harvest.inits:
+        return [*faults, "nothing was served"]
+    faults += _judge_playlists(harvest)
+    faults += _judge_bytes(harvest)
+    faults += _judge_media(harvest, clip, complete=complete)
+    faults += _judge_with_ffprobe(harvest, folder)
+    return faults
+
+
+def _judge_playlists(harvest: Harvest) -> list[str]:
+    faults = []
+    texts = [harvest.multivariant, *(snapshot.text for snapshot in harvest.snapshots)]
+    for text in texts:
+        try:
+            parse_m3u8(text, strict=True)
+        except ParseError as error:
+            faults.append(f"MP-01 m3u8 (strict): {error}\n{text}")
+        except Exception as error:  # its version check raises a bare Exception
+            faults.append(f"MP-01 m3u8 (strict): {error!r}\n{text}")
+    last = m3u8.loads(harvest.snapshots[-1].text)
+    if last.is_endlist and last.preload_hint is not None:
+        faults.append("PH-07 a hint beside ENDLIST")
+    return faults
+
+
+def _judge_bytes(harvest: Harvest) -> list[str]:
+    faults = []
+    for msn, (uri, duration, data) in harvest.segments.items():
+        pieces = [part for (of, _), part in sorted(harvest.parts.items()) if of == msn]
+        # A late probe meets segments whose parts are no longer listed.
+        if pieces and b"".join(part.data for part in pieces) != data:
+            faults.append(f"MF-07 parts of {uri} joined are not its bytes")
+        total = sum(part.duration_s for part in pieces)
+        if pieces and abs(total - duration) > 0.002 * len(pieces):
+            faults.append(f"PT-05 {uri}: EXTINF {duration}, its parts {total:.3f}")
+    by_uri = {part.uri: part.data for part in harvest.parts.values()}
+    for uri, data in harvest.hinted.items():
+        if by_uri.get(uri) != data:
+            faults.append(f"PH-03 {uri}: the hinted request got other bytes")
+    return faults
+
+
+@contextlib.contextmanager
+def _libav_warnings() -> Iterator[list[tuple[int, str, str]]]:
+    """Collect what FFmpeg's libraries complain about in this thread."""
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.WARNING)
+    try:
+        with av.logging.Capture() as log:
+            yield log
+    finally:
+        av.logging.set_level(before)
+
+
+def _judge_media(harvest: Harvest, clip: Clip, *, complete: bool) -> list[str]:
+    """Demux and decode every byte with PyAV; compare with what was published."""
+    faults = []
+    spec = clip.spec
+    pictures: list[Fraction] = []
+    sounds: list[Fraction] = []
+    with _libav_warnings() as log:
+        options = {"err_detect": "explode"}
+        with av.open(io.BytesIO(harvest.stream_bytes()), "r", options=options) as container:
+            kinds = sorted(stream.type for stream in container.streams)
+            for packet in container.demux():
+                if packet.size == 0:
+                    continue
+                if packet.stream.type == "audio":
+                    assert packet.pts is not None
+                    assert packet.time_base is not None
+                    sounds.append(packet.pts * packet.time_base)
+                    packet.decode()
+            container.seek(0)
+            if container.streams.video:
+                for frame in container.decode(video=0):
+                    assert frame.pts is not None
+                    assert frame.time_base is not None
+                    pictures.append(frame.pts * frame.time_base)
+    faults += [f"MF-09 PyAV: {name}: {text.strip()}" for _, name, text in log]
+    expected = ["audio"] * bool(spec.channels) + ["video"] * bool(spec.fps)
+    if kinds != expected:
+        faults.append(f"tracks {kinds}, published {expected}")
+    if complete and len(pictures) != clip.pictures:
+        faults.append(f"{len(pictures)} pictures decoded, {clip.pictures} published")
+    if complete and len(sounds) != clip.sound_frames:
+        faults.append(f"{len(sounds)} AAC frames, {clip.sound_frames} published")
+    if spec.fps is not None:
+        faults += _judge_clock("video", pictures, 1 / spec.fps, jitter=Fraction(1, 900))
+    if spec.channels:
+        frame_s = Fraction(1024, spec.sample_rate)
+        faults += _judge_clock("audio", sounds, frame_s, jitter=Fraction(0))
+    if pictures and sounds and abs(pictures[0] - sounds[0]) > Fraction(1, 20):
+        faults.append(f"first picture at {pictures[0]}, first sound at {sounds[0]}")
+    return faults
+
+
+def _judge_clock(
+    kind: str, times: list[Fraction], step: Fraction, *, jitter: Fraction
+) -> list[str]:
+    """Every step is the nominal one (RTMP's whole milliseconds allowed), and so is the mean."""
+    faults = []
+    for before, after in itertools.pairwise(times):
+        if abs(after - before - step) > jitter:
+            faults.append(f"{kind} steps from {float(before):.4f} to {float(after):.4f}")
+    if len(times) > 1:
+        mean = (times[-1] - times[0]) / (len(times) - 1)
+        if abs(mean / step - 1) > Fraction(1, 1000):
+            faults.append(f"{kind} frame lasts {float(mean):.5f} s, published {float(step):.5f}")
+    return faults[:5]
+
+
+def _judge_with_ffprobe(harvest: Harvest, folder: Path) -> list[str]:
+    """Lay the playlist and its media out as files, under the names the playlist uses."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for uri, data in harvest.inits.items():
+        (folder / uri).write_bytes(data)
+    for uri, _, data in harvest.segments.values():
+        (folder / uri).write_bytes(data)
+    whole = folder / "whole.mp4"
+    whole.write_bytes(harvest.stream_bytes())
+    playlist = folder / "playlist.m3u8"
+    text = harvest.snapshots[-1].text
+    playlist.write_text(text if "#EXT-X-ENDLIST" in text else f"{text}#EXT-X-ENDLIST\n")
+    complaints = {path.name: ffprobe_warnings(path) for path in (whole, playlist)}
+    return [f"ffprobe on {name}: {text}" for name, text in complaints.items() if text]

@@ -1,0 +1,100 @@
+"""Clips made on the spot with PyAV: a moving picture, a tone, and exactly known counts.
+
+A clip is encoded once into a file and then published with its timing (`ffmpeg -re -c copy`, or
+packet by packet from PyAV), so that a dozen publishers cost little CPU and every judge knows how
+many pictures and sound frames must come out at the other end.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipSpec:
+    """What to encode. `fps` None: no video; `channels` 0: no audio."""
+
+    name: str
+    fps: Fraction | None = Fraction(30)
+    b_frames: int = 0
+    channels: int = 2
+    sample_rate: int = 48_000
+    duration_s: float = 10.0
+    keyint_s: float = 2.0
+    width: int = 320
+    height: int = 180
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clip:
+    """An encoded clip and what it holds."""
+
+    spec: ClipSpec
+    path: Path
+    pictures: int
+    sound_frames: int
+    """AAC frames, encoder delay and last partial frame included."""
+
+
+def make_clip(spec: ClipSpec, folder: Path) -> Clip:
+    """Encode `spec` into `folder` as an MP4 file.
+
+    Cost: about 0.3 s of CPU for 10 s of 320x180 at 30 frames a second.
+    """
+    path = folder / f"{spec.name}.mp4"
+    with av.open(path, "w") as container:
+        video = audio = None
+        if spec.fps is not None:
+            video = container.add_stream("libx264", rate=spec.fps)
+            video.width, video.height, video.pix_fmt = spec.width, spec.height, "yuv420p"
+            video.bit_rate = 400_000
+            video.max_b_frames = spec.b_frames
+            video.gop_size = max(1, round(spec.keyint_s * spec.fps))
+            video.options = {"preset": "ultrafast", "x264-params": "scenecut=0"}
+            video.thread_count = 1
+        if spec.channels:
+            audio = container.add_stream("aac", rate=spec.sample_rate)
+            audio.layout = "mono" if spec.channels == 1 else "stereo"
+            audio.bit_rate = 64_000
+        pictures = sounds = 0
+        if video is not None:
+            assert spec.fps is not None
+            for index in range(round(spec.duration_s * spec.fps)):
+                frame = av.VideoFrame.from_ndarray(_picture(spec, index), format="gray")
+                frame = frame.reformat(format="yuv420p")
+                frame.pts, frame.time_base = index, 1 / spec.fps
+                container.mux(video.encode(frame))
+                pictures += 1
+            container.mux(video.encode(None))
+        if audio is not None:
+            for index in range(round(spec.duration_s * spec.sample_rate / 1024)):
+                sound = av.AudioFrame.from_ndarray(
+                    _tone(spec, index), format="fltp", layout=audio.layout.name
+                )
+                sound.sample_rate = spec.sample_rate
+                sound.pts, sound.time_base = index * 1024, Fraction(1, spec.sample_rate)
+                packets = audio.encode(sound)
+                sounds += len(packets)
+                container.mux(packets)
+            packets = audio.encode(None)
+            sounds += len(packets)
+            container.mux(packets)
+    return Clip(spec=spec, path=path, pictures=pictures, sound_frames=sounds)
+
+
+def _picture(spec: ClipSpec, index: int) -> np.ndarray:
+    """A grey ramp with a bright bar that moves eight pixels a picture."""
+    picture = np.tile(np.linspace(40, 120, spec.width, dtype=np.uint8), (spec.height, 1))
+    left = index * 8 % (spec.width - 16)
+    picture[spec.height // 4 : spec.height // 2, left : left + 16] = 235
+    return picture
+
+
+def _tone(spec: ClipSpec, index: int) -> np.ndarray:
+    """1024 samples of 440 Hz, a sample count that never breaks the wave."""
+    at = (np.arange(1024) + index * 1024) / spec.sample_rate
+    wave = (0.2 * np.sin(2 * np.pi * 440 * at)).astype(np.float32)
+    return np.tile(wave, (spec.channels, 1))
