@@ -1,0 +1,74 @@
+"""The multivariant playlist: one line pair per rendition, muxed audio and video in each.
+
+Its text is a pure function of its arguments, and those come from values that stand still within a
+broadcast (`bandwidth` says how BANDWIDTH is kept still), so two GETs give the same bytes unless the
+ladder, the codecs or the picture size really changed.
+
+May import the standard library's pure parts. Spec: draft-pantos-hls-rfc8216bis-22 sections 4.4.2.1,
+4.4.6.2 and 6.2.4.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantInfo:
+    """What EXT-X-STREAM-INF says about one rendition; `Timeline.variant` makes it."""
+
+    uri: str
+    """Of its media playlist, relative to the multivariant playlist: ``source/playlist.m3u8``."""
+
+    bandwidth_bps: int
+    """BANDWIDTH: announced upper bound of the peak segment bit rate."""
+
+    average_bandwidth_bps: int
+    """AVERAGE-BANDWIDTH: announced mean bit rate."""
+
+    codecs: tuple[str, ...]
+    """RFC 6381 strings of every format in any of its segments, and of nothing else."""
+
+    width: int | None
+    """Display width in pixels; None without video."""
+
+    height: int | None
+    """Display height in pixels; None without video."""
+
+    frame_rate: float | None
+    """Maximum frames per second; None without video or when nobody can tell."""
+
+    independent_segments: bool
+    """Every segment of it can be decoded without another one."""
+
+
+def render_multivariant(renditions: Sequence[VariantInfo]) -> bytes:
+    """Render the multivariant playlist of a broadcast, in the order given.
+
+    Args:
+        renditions: At least one, best first: a player without an estimate may start with the first.
+
+    Returns:
+        UTF-8 text, newline-terminated. EXT-X-INDEPENDENT-SEGMENTS is there when it is true of all.
+
+    Spec: 4.4.6.2. No tag used here needs an EXT-X-VERSION above 1, so there is none (section 8).
+    """
+    lines = ["#EXTM3U"]
+    if all(rendition.independent_segments for rendition in renditions):
+        lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
+    for rendition in renditions:
+        lines.append(f"#EXT-X-STREAM-INF:{_attributes(rendition)}")
+        lines.append(rendition.uri)
+    return "\n".join([*lines, ""]).encode()
+
+
+def _attributes(rendition: VariantInfo) -> str:
+    attributes = [
+        f"BANDWIDTH={rendition.bandwidth_bps}",
+        f"AVERAGE-BANDWIDTH={rendition.average_bandwidth_bps}",
+        f'CODECS="{",".join(rendition.codecs)}"',
+    ]
+    if rendition.width is not None and rendition.height is not None:
+        attributes.append(f"RESOLUTION={rendition.width}x{rendition.height}")
+    if rendition.frame_rate is not None:
+        attributes.append(f"FRAME-RATE={rendition.frame_rate:.3f}")
+    return ",".join(attributes)

@@ -1,0 +1,126 @@
+"""The text of a live Low-Latency media playlist.
+
+Two layers. The line functions turn values into the lines of one tag or one segment; the timeline
+calls each once, when the thing it describes comes into being, and keeps the bytes. The second
+layer, `render_media_playlist`, puts the header in front of the kept segments: an update costs its
+new lines and one join, whatever the length of the window. Nothing here decides *what* is listed;
+see `timeline`.
+
+Numbers are exact. Every time inside the package is a whole number of nanoseconds, every time in the
+text a whole number of microseconds, and the text of a duration is the difference of two rounded
+positions, never a rounded difference. So the DURATIONs of a segment add up to its EXTINF to the
+last digit, the EXTINFs of a continuous timeline never drift away from the media, and a part that is
+not longer than PART-TARGET is not written longer either: PART-TARGET is a whole number of
+microseconds, and a rounded difference is at most the difference rounded up.
+
+May import `hls` and the standard library's pure parts. Spec: draft-pantos-hls-rfc8216bis-22,
+sections 4.4.1 to 4.4.5, 6.2.1, 6.2.2 and appendix B.1.
+"""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hls.timeline import Timeline
+
+PROTOCOL_VERSION = 9
+"""EXT-X-VERSION. The tags written today need 6 (EXT-X-MAP); 9 is what a delta update needs, and a
+version that is the same in every response, full or delta, is one thing less for caches to disagree
+on."""
+
+HOLD_BACK_TARGETS = 3
+"""HOLD-BACK in target durations: "MUST be at least three times the Target Duration" (4.4.3.8)."""
+
+
+def render_media_playlist(timeline: "Timeline") -> bytes:
+    """Render the media playlist of a timeline as it is now, complete and newline-terminated.
+
+    Callers that serve it want `Timeline.playlist`, which calls this once per version.
+
+    Args:
+        timeline: A timeline with `Timeline.ready` true.
+
+    Returns:
+        UTF-8 (in fact ASCII) text: never a torn line, ENDLIST if and only if the timeline has
+        ended.
+
+    Raises:
+        UsageError: The timeline is not ready yet.
+
+    Spec: sections 4.4.2 and 4.4.3 (order and presence of the header tags), 4.4.5.3 (hint).
+    Cost: O(listed segments) for one join of kept bytes; independent of the number of parts.
+    """
+    presentation = timeline.presentation
+    segments = timeline.segments
+    head = segments[0]
+    # The head of the window needs a MAP of its own once the segment that brought it has been
+    # removed.
+    head_map = "" if head.brings_map else map_line(head.map_uri)
+    independent = "#EXT-X-INDEPENDENT-SEGMENTS\n" if timeline.independent_segments else ""
+    header = (
+        "#EXTM3U\n"
+        f"#EXT-X-VERSION:{PROTOCOL_VERSION}\n"
+        f"{independent}"
+        f"#EXT-X-TARGETDURATION:{presentation.target_duration_s}\n"
+        "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,"
+        f"PART-HOLD-BACK={timeline.part_hold_back_s:.3f},"
+        f"HOLD-BACK={HOLD_BACK_TARGETS * presentation.target_duration_s}\n"
+        f"#EXT-X-PART-INF:PART-TARGET={presentation.part_target_s:.3f}\n"
+        f"#EXT-X-MEDIA-SEQUENCE:{head.msn}\n"
+        f"#EXT-X-DISCONTINUITY-SEQUENCE:{timeline.discontinuity_sequence}\n"
+        f"{head_map}"
+    )
+    pieces = [header.encode()]
+    pieces.extend(segment.text for segment in segments)
+    if timeline.open_segment is not None:
+        pieces.append(timeline.open_segment.text)
+    if timeline.ended:
+        pieces.append(b"#EXT-X-ENDLIST\n")
+    else:
+        pieces.append(f'#EXT-X-PRELOAD-HINT:TYPE=PART,URI="{timeline.hint}"\n'.encode())
+    return b"".join(pieces)
+
+
+def map_line(uri: str) -> str:
+    """EXT-X-MAP: the init section of every segment after it (4.4.4.5)."""
+    return f'#EXT-X-MAP:URI="{uri}"\n'
+
+
+def segment_opening(*, discontinuity: bool, map_uri: str | None, epoch_ms: int) -> bytes:
+    """Render the tags of a segment that come before its first EXT-X-PART.
+
+    Args:
+        discontinuity: The segment does not continue the one before it (4.4.4.3).
+        map_uri: Its init section where that differs from the segment before, else None.
+        epoch_ms: UTC time of its first sample, milliseconds since 1970.
+
+    Spec: 4.4.4.9: DISCONTINUITY, MAP and PROGRAM-DATE-TIME precede the segment's first part.
+    """
+    return (
+        ("#EXT-X-DISCONTINUITY\n" if discontinuity else "")
+        + ("" if map_uri is None else map_line(map_uri))
+        + f"#EXT-X-PROGRAM-DATE-TIME:{format_epoch_ms(epoch_ms)}\n"
+    ).encode()
+
+
+def part_line(*, duration_us: int, uri: str, independent: bool) -> bytes:
+    """EXT-X-PART of one Partial Segment (4.4.4.9)."""
+    flag = ",INDEPENDENT=YES" if independent else ""
+    return f'#EXT-X-PART:DURATION={format_us(duration_us)},URI="{uri}"{flag}\n'.encode()
+
+
+def segment_closing(*, duration_us: int, uri: str) -> bytes:
+    """EXTINF and URI of a complete segment (4.4.4.1)."""
+    return f"#EXTINF:{format_us(duration_us)},\n{uri}\n".encode()
+
+
+def format_us(duration_us: int) -> str:
+    """Write microseconds as decimal seconds, six places: ``200000`` is ``"0.200000"``."""
+    seconds, fraction = divmod(duration_us, 1_000_000)
+    return f"{seconds}.{fraction:06d}"
+
+
+def format_epoch_ms(epoch_ms: int) -> str:
+    """Write milliseconds since 1970 as ISO 8601 in UTC, for EXT-X-PROGRAM-DATE-TIME (4.4.4.6)."""
+    seconds, fraction = divmod(epoch_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:03d}Z"

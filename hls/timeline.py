@@ -1,0 +1,549 @@
+"""The timeline of one rendition of one broadcast: what is listed, downloadable, next.
+
+The timeline consumes the segmenter's events and is the truth behind a media playlist. It decides
+*when* lines enter and leave the playlist and bytes leave memory; `playlist` decides how lines look
+and `request` whether a playlist request may be answered. It knows no clock, no socket and no task.
+
+The life of a segment, and of its parts, on the media clock (the sum of the durations published so
+far, which stands still while the publisher does, and is not disturbed by timestamp jumps)::
+
+    segment   open ---------> listed -------------------> unlisted, downloadable ----> gone
+              its parts come   complete, with EXTINF       until appeared + duration
+                               window_segments of them     + longest playlist (6.2.2)
+    its parts listed from their birth until the segment ---> downloadable for 3 TD ---> gone
+              ends 3 TD behind the live edge
+
+The parts of a segment leave the playlist together, never one by one: players number parts by
+counting tags (hls.js does), so a segment that had lost its first tag would have its other parts
+misplaced.
+
+Invariants, after every `Timeline.apply` and `Timeline.end`:
+
+* One version step is atomic: an event that is out of order raises before anything has changed.
+* Lines are only appended, and removed from the head in order; a listed line never changes (6.2.1).
+* Nothing is removed if less than three target durations of complete segments would remain (6.2.2).
+* Bytes behind a name never change, and whatever is listed can be fetched.
+* The media held spans at most the longest playlist plus two segments plus the open one, or seven
+  target durations where that is more; with the defaults (15 segments of 2 s) 36 s, 27 MB at 6
+  Mbit/s. Parts and segments share their bytes. A segment's size is the segmenter's to bound.
+
+May import `hls` and the standard library's pure parts. Spec: draft-pantos-hls-rfc8216bis-22,
+sections 4.4.3, 4.4.4, 6.2.1, 6.2.2, 6.2.6.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from hls.bandwidth import Bandwidth, BandwidthMeter
+from hls.errors import UsageError
+from hls.media import InitSegment, MediaEvent, Part, Presentation, SegmentEnd
+from hls.multivariant import VariantInfo
+from hls.playlist import part_line, render_media_playlist, segment_closing, segment_opening
+
+PART_HISTORY_TARGETS = 3
+"""Parts are listed for so many target durations: "EXT-X-PART tags SHOULD be removed from the
+Playlist after they are greater than three Target Durations from the end of the Playlist"
+(6.2.2)."""
+
+PART_GRACE_TARGETS = 3
+"""A part stays downloadable for so many target durations after its tag has gone (6.2.2, MUST)."""
+
+MIN_WINDOW_TARGETS = 3
+"""No removal may leave less than so many target durations of complete segments (6.2.2, MUST)."""
+
+MIN_HOLD_BACK_PARTS = 3
+"""PART-HOLD-BACK "SHOULD be at least three times the Part Target Duration" (4.4.3.8)."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineSettings:
+    """Policy of a timeline. All renditions of a broadcast must use the same (6.2.4).
+
+    Raises:
+        UsageError: A value is outside its range.
+    """
+
+    window_segments: int = 15
+    """Complete segments listed, >= 1; more while they hold less than three target durations."""
+
+    part_hold_back_s: float = 1.0
+    """Distance from the live edge at which players are asked to play, in seconds, > 0.
+
+    The playlist says the greater of this and three part targets. It is the latency that hls.js aims
+    at, counted from the end of the newest part, so it is nearly all of glass to glass on a LAN. One
+    second is five parts of 200 ms: room for a reload, a fetch and a late part. Below that hls.js
+    stalls on jitter and never catches up, because it only speeds up with more than 1 s in its
+    buffer.
+    """
+
+    def __post_init__(self) -> None:
+        if self.window_segments < 1:
+            raise UsageError("window_segments must be at least 1")
+        if not self.part_hold_back_s > 0:
+            raise UsageError("part_hold_back_s must be greater than 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """One downloadable resource: an init section, a segment or a part. Immutable for ever."""
+
+    name: str
+    """Its URI relative to the media playlist; never used again, as the token is per broadcast."""
+
+    chunks: tuple[bytes, ...]
+    """Its body in order; the bytes objects are shared between a segment and its parts."""
+
+    size_bytes: int
+    """Sum of the lengths of its chunks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the newest version did to the set of downloadable names; for a publish step."""
+
+    added: tuple[str, ...] = ()
+    """Names that `Timeline.media` now answers and did not before, oldest first."""
+
+    removed: tuple[str, ...] = ()
+    """Names that `Timeline.media` no longer answers."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Segment:
+    """One segment and its lines; the timeline changes it, everybody else only reads."""
+
+    msn: int
+    name: str
+    map_uri: str
+    init_index: int
+    brings_map: bool
+    """Its text has an EXT-X-MAP: the segment before it used another init section."""
+    discontinuity: bool
+    """Its text has an EXT-X-DISCONTINUITY."""
+    start_ns: int
+    """Media time of its first sample."""
+    opening: bytes
+    """Its lines before the first part."""
+    text: bytes
+    """All its lines, as they are listed now."""
+    chunks: list[bytes] = field(default_factory=list)
+    """The bytes of its parts."""
+    part_names: list[str] = field(default_factory=list)
+    duration_ns: int = 0
+    duration_us: int = 0
+    """The EXTINF, and the sum of the DURATIONs so far while it is open."""
+    size_bytes: int = 0
+    clock_end_ns: int = 0
+    """Media clock at the end of its last part."""
+    appeared_ns: int | None = None
+    """Media clock of the version that first listed it; None until then."""
+    parts_until_ns: int = 0
+    """Media clock until which its parts can be fetched, once they are unlisted."""
+    until_ns: int = 0
+    """Media clock until which it can be fetched, once it is removed."""
+
+
+class Timeline:
+    """One rendition of one broadcast, as a sliding window.
+
+    Every method is synchronous and either changes everything or raises and changes nothing.
+
+    Args:
+        token: Goes into every name; unique per broadcast, 1 to 64 of ``A-Z a-z 0-9 _ -``.
+        started_at_s: UTC time of media time zero, seconds since 1970. PROGRAM-DATE-TIME is this
+        plus
+            media time and never looks at a clock again, so its distance from tfdt is one constant.
+        settings: Window and hold-back.
+
+    Raises:
+        UsageError: The token is not fit for a URI.
+    """
+
+    def __init__(
+        self, *, token: str, started_at_s: float, settings: TimelineSettings | None = None
+    ) -> None:
+        if not _TOKEN.fullmatch(token):
+            raise UsageError("a timeline's token is 1 to 64 of A-Z a-z 0-9 _ -")
+        self._token = token
+        self._started_at_ns = round(started_at_s * _NS)
+        self._settings = settings or TimelineSettings()
+
+        self.version = 0
+        """Grows by one with every change; the playlist of one version never changes."""
+        self.ended = False
+        """The playlist has its EXT-X-ENDLIST; nothing changes any more."""
+        self.changes = Changes()
+        """What the newest version did to the set of names."""
+        self.segments: deque[Segment] = deque()
+        """The complete segments that are listed, oldest first."""
+        self.open_segment: Segment | None = None
+        """The segment whose parts are arriving; None between segments."""
+        self.discontinuity_sequence = 0
+        """EXT-X-DISCONTINUITY-SEQUENCE: the EXT-X-DISCONTINUITY tags removed so far."""
+        self.independent_segments = True
+        """EXT-X-INDEPENDENT-SEGMENTS is true. Once a segment has begun with a part that cannot be
+        decoded alone it stays false: a tag that came and went would contradict itself in caches."""
+        self.last_part: tuple[int, int] | None = None
+        """(msn, index) of the newest part; None before the first."""
+
+        self._presentation: Presentation | None = None
+        self._meter = BandwidthMeter()
+        self._clock_ns = 0  # media published so far
+        self._next_msn: int | None = None  # of the next part; None before the first
+        self._next_index = 0  # of the next part; 0 means no segment is open
+        self._listed_ns = 0  # sum of the EXTINFs in the playlist
+        self._longest_playlist_ns = 0
+        self._media: dict[str, Media] = {}  # everything downloadable; bounded as the header says
+        self._inits: deque[InitSegment] = deque()  # those that held segments use, and the newest
+        self._with_parts: deque[Segment] = deque()  # complete, parts listed
+        self._part_grace: deque[Segment] = deque()  # parts unlisted, still downloadable
+        self._segment_grace: deque[Segment] = deque()  # removed, still downloadable
+        self._rendered: tuple[int, bytes] = (-1, b"")
+
+    # What there is.
+
+    @property
+    def ready(self) -> bool:
+        """The first segment is complete, so there is a playlist to serve."""
+        return bool(self.segments)
+
+    @property
+    def presentation(self) -> Presentation:
+        """Target duration and part target; raises UsageError before they are known."""
+        if self._presentation is None:
+            raise UsageError("no Presentation event has been applied yet")
+        return self._presentation
+
+    @property
+    def part_hold_back_s(self) -> float:
+        """PART-HOLD-BACK as the playlist says it, in seconds; constant (4.4.3.8)."""
+        least_s = MIN_HOLD_BACK_PARTS * self.presentation.part_target_s
+        return max(self._settings.part_hold_back_s, least_s)
+
+    @property
+    def last_msn(self) -> int | None:
+        """Media Sequence Number of the newest complete segment; None before the first."""
+        return self.segments[-1].msn if self.segments else None
+
+    @property
+    def hint(self) -> str | None:
+        """Name of the part that comes next (EXT-X-PRELOAD-HINT); None when nobody can know it.
+
+        The segmenter ends a segment together with its last part, so this is the name of the very
+        next part even when a segment has just ended: part 0 of the one that follows (6.2.6).
+        """
+        if self.ended or self._next_msn is None:
+            return None
+        return self._part_name(self._next_msn, self._next_index)
+
+    @property
+    def measured_bandwidth(self) -> Bandwidth:
+        """Bit rates of all complete segments so far; zero before the first."""
+        return self._meter.measured
+
+    @property
+    def announced_bandwidth(self) -> Bandwidth:
+        """Bit rates for the multivariant playlist; they stand still, see `bandwidth`."""
+        return self._meter.announced
+
+    @property
+    def held_bytes(self) -> int:
+        """Media bytes kept alive, each counted once however many names lead to it."""
+        held = sum(len(init.data) for init in self._inits)
+        return held + sum(segment.size_bytes for segment in self._held_segments())
+
+    def media(self, name: str) -> Media | None:
+        """Look up a resource: listed, or removed and within its grace; None for anything else."""
+        return self._media.get(name)
+
+    def is_hinted(self, name: str) -> bool:
+        """Whether a name is that of the next part, so that a request for it should be held (6.2.6).
+
+        A held request whose part never comes (the segment or the broadcast ended first) is to be
+        answered "Not Found" as soon as this turns false and `media` has nothing.
+        """
+        return name == self.hint
+
+    def names(self) -> Iterable[str]:
+        """Every downloadable name, in no order that matters."""
+        return self._media.keys()
+
+    def playlist(self) -> bytes:
+        """The media playlist of this version; rendered once, when it is first asked for.
+
+        Raises:
+            UsageError: The timeline is not ready.
+        """
+        version, text = self._rendered
+        if version != self.version:
+            if not self.ready:
+                raise UsageError("the first segment is not complete, so there is no playlist")
+            text = render_media_playlist(self)
+            self._rendered = (self.version, text)
+        return text
+
+    def variant(self, uri: str) -> VariantInfo:
+        """Describe this rendition for the multivariant playlist.
+
+        CODECS lists every format in any segment that can still be fetched, newest first (6.2.4);
+        picture size and rate are those of the newest init section.
+
+        Args:
+            uri: Of its media playlist, relative to the multivariant playlist.
+
+        Raises:
+            UsageError: The timeline is not ready.
+        """
+        if not self.ready:
+            raise UsageError("the first segment is not complete, so nothing is known to announce")
+        newest = self._inits[-1]
+        codecs = dict.fromkeys(codec for init in reversed(self._inits) for codec in init.codecs)
+        return VariantInfo(
+            uri=uri,
+            bandwidth_bps=self.announced_bandwidth.peak_bps,
+            average_bandwidth_bps=self.announced_bandwidth.average_bps,
+            codecs=tuple(codecs),
+            width=newest.width,
+            height=newest.height,
+            frame_rate=newest.frame_rate,
+            independent_segments=self.independent_segments,
+        )
+
+    # Changing it.
+
+    def apply(self, events: Sequence[MediaEvent]) -> None:
+        """Take the events of one segmenter call as one new version.
+
+        Args:
+            events: In the order of `hls.media`; an empty sequence changes nothing.
+
+        Raises:
+            UsageError: The events do not continue the timeline, or it has ended; nothing changed.
+
+        Invariants: those of the module header.
+        Cost: O(events) + the lines they add; a segment's parts leaving the playlist cost one join.
+        """
+        if not events:
+            return
+        self._check(events)
+        added: list[str] = []
+        removed: list[str] = []
+        for event in events:
+            if isinstance(event, Part):
+                self._add_part(event, added)
+            elif isinstance(event, SegmentEnd):
+                self._end_segment(added)
+            elif isinstance(event, InitSegment):
+                self._add_init(event, added)
+            else:
+                self._presentation = event
+        if self.segments:
+            self._slide()
+            self._forget(removed)
+        self._step(added, removed)
+
+    def end(self) -> None:
+        """Add EXT-X-ENDLIST, in a version of its own and without a hint; once.
+
+        A version that had both ENDLIST and a new part would strand hls.js before that part, so the
+        segmenter's last events go through `apply` first. A segment that nobody ended is completed
+        with the parts it has. Everything that can be fetched now stays so until the timeline is
+        dropped: 6.2.1 wants at least the playlist's duration.
+
+        Spec: 6.2.1 ("the Playlist file MUST contain the EXT-X-ENDLIST tag"), 4.4.5.3.
+        """
+        if self.ended:
+            return
+        added: list[str] = []
+        self._end_segment(added)
+        self.ended = True
+        self._step(added, [])
+
+    def _step(self, added: Sequence[str], removed: Sequence[str]) -> None:
+        self.version += 1
+        # A long batch may bring a name and take it away again: then nobody ever saw it.
+        self.changes = Changes(
+            tuple(name for name in added if name in self._media),
+            tuple(name for name in removed if name not in added),
+        )
+
+    def _check(self, events: Sequence[MediaEvent]) -> None:
+        """Refuse events that do not continue the timeline, before any of them is applied."""
+        if self.ended:
+            raise UsageError("the timeline has ended")
+        presentation = self._presentation
+        init_index = self._inits[-1].index if self._inits else None
+        msn, index = self._next_msn, self._next_index
+        duration_ns = self.open_segment.duration_ns if self.open_segment else 0
+        for event in events:
+            if isinstance(event, Part):
+                if presentation is None or event.init_index != init_index:
+                    raise UsageError(f"part of msn {event.msn} before its presentation or init")
+                if event.index != index or (msn is not None and event.msn != msn):
+                    raise UsageError(
+                        f"part {event.msn}.{event.index} where {msn}.{index} was expected"
+                    )
+                if not event.duration_s > 0:
+                    raise UsageError(f"part {event.msn}.{event.index} has no duration")
+                msn, index = event.msn, index + 1
+                duration_ns += round(event.duration_s * _NS)
+            elif isinstance(event, SegmentEnd):
+                if not index or event.msn != msn:
+                    raise UsageError(f"end of segment {event.msn}, which is not open")
+                if abs(event.duration_s * _NS - duration_ns) > 1_000_000:
+                    raise UsageError(f"segment {event.msn} is not as long as its parts")
+                msn, index, duration_ns = event.msn + 1, 0, 0
+            elif isinstance(event, InitSegment):
+                if index or (init_index is not None and event.index <= init_index):
+                    raise UsageError(f"init {event.index} inside a segment or out of order")
+                init_index = event.index
+            else:
+                if presentation is not None and event != presentation:
+                    raise UsageError("a broadcast's target durations never change")
+                presentation = event
+
+    def _add_init(self, init: InitSegment, added: list[str]) -> None:
+        self._inits.append(init)
+        self._put(self._init_name(init.index), (init.data,), len(init.data), added)
+
+    def _add_part(self, part: Part, added: list[str]) -> None:
+        segment = self.open_segment or self._open(part)
+        name = self._part_name(part.msn, part.index)
+        segment.duration_ns += round(part.duration_s * _NS)
+        end_us = _us(segment.start_ns + segment.duration_ns) - _us(segment.start_ns)
+        segment.text += part_line(
+            duration_us=end_us - segment.duration_us, uri=name, independent=part.independent
+        )
+        segment.duration_us = end_us
+        segment.chunks.append(part.data)
+        segment.part_names.append(name)
+        segment.size_bytes += len(part.data)
+        self._clock_ns += round(part.duration_s * _NS)
+        self.last_part = (part.msn, part.index)
+        self._next_msn, self._next_index = part.msn, part.index + 1
+        self._put(name, (part.data,), len(part.data), added)
+
+    def _open(self, part: Part) -> Segment:
+        before = self.segments[-1] if self.segments else None
+        brings_map = before is None or before.init_index != part.init_index
+        # "Any changes in encoding parameters ... MUST be signalled by the use of
+        # EXT-X-DISCONTINUITY" (6.2.1): a new init section is one, whatever the segmenter says.
+        discontinuity = part.discontinuity or (brings_map and before is not None)
+        map_uri = self._init_name(part.init_index)
+        start_ns = round(part.media_time_s * _NS)
+        opening = segment_opening(
+            discontinuity=discontinuity,
+            map_uri=map_uri if brings_map else None,
+            epoch_ms=(self._started_at_ns + start_ns + 500_000) // 1_000_000,
+        )
+        self.open_segment = Segment(
+            msn=part.msn,
+            name=f"seg-{self._token}-{part.msn}.m4s",
+            map_uri=map_uri,
+            init_index=part.init_index,
+            brings_map=brings_map,
+            discontinuity=discontinuity,
+            start_ns=start_ns,
+            opening=opening,
+            text=opening,
+        )
+        self.independent_segments = self.independent_segments and part.independent
+        return self.open_segment
+
+    def _end_segment(self, added: list[str]) -> None:
+        segment, self.open_segment = self.open_segment, None
+        if segment is None:  # `end` between two segments
+            return
+        self._next_msn, self._next_index = segment.msn + 1, 0
+        segment.text += segment_closing(duration_us=segment.duration_us, uri=segment.name)
+        segment.clock_end_ns = self._clock_ns
+        self._listed_ns += segment.duration_ns
+        self.segments.append(segment)
+        self._with_parts.append(segment)
+        self._meter.add(
+            size_bytes=segment.size_bytes,
+            duration_ns=segment.duration_ns,
+            target_duration_s=self.presentation.target_duration_s,
+        )
+        self._put(segment.name, tuple(segment.chunks), segment.size_bytes, added)
+
+    def _slide(self) -> None:
+        """Take old part tags and old segments out of the playlist, as 6.2.2 allows."""
+        target_ns = self.presentation.target_duration_s * _NS
+        horizon_ns = self._clock_ns - PART_HISTORY_TARGETS * target_ns
+        while self._with_parts and self._with_parts[0].clock_end_ns <= horizon_ns:
+            segment = self._with_parts.popleft()
+            segment.text = segment.opening + segment_closing(
+                duration_us=segment.duration_us, uri=segment.name
+            )
+            segment.parts_until_ns = self._clock_ns + PART_GRACE_TARGETS * target_ns
+            self._part_grace.append(segment)
+        # What may go ended three target durations ago, so its parts have been unlisted above.
+        while (
+            len(self.segments) > self._settings.window_segments
+            and self._listed_ns - self.segments[0].duration_ns >= MIN_WINDOW_TARGETS * target_ns
+        ):
+            self._remove(self.segments.popleft())
+        for segment in reversed(self.segments):
+            if segment.appeared_ns is not None:
+                break
+            segment.appeared_ns = self._clock_ns
+        self._longest_playlist_ns = max(self._longest_playlist_ns, self._listed_ns)
+
+    def _remove(self, segment: Segment) -> None:
+        self._listed_ns -= segment.duration_ns
+        self.discontinuity_sequence += segment.discontinuity
+        # "until the time at which it first appeared in the Playlist plus the segment's Availability
+        # Duration": its own duration plus that of the longest playlist containing it (6.2.2).
+        appeared_ns = self._clock_ns if segment.appeared_ns is None else segment.appeared_ns
+        segment.until_ns = max(
+            appeared_ns + segment.duration_ns + self._longest_playlist_ns, segment.parts_until_ns
+        )
+        self._segment_grace.append(segment)
+
+    def _forget(self, removed: list[str]) -> None:
+        """Let go of what nobody has a right to ask for any more.
+
+        Both queues are first in, first out: a deadline that is earlier than the one before it waits
+        for that, which errs to the longer side by less than one segment.
+        """
+        while self._part_grace and self._part_grace[0].parts_until_ns <= self._clock_ns:
+            for name in self._part_grace.popleft().part_names:
+                self._drop(name, removed)
+        while self._segment_grace and self._segment_grace[0].until_ns <= self._clock_ns:
+            self._drop(self._segment_grace.popleft().name, removed)
+        if len(self._inits) > 1:
+            used = {segment.init_index for segment in self._held_segments()}
+            used.add(self._inits[-1].index)
+            for init in [init for init in self._inits if init.index not in used]:
+                self._inits.remove(init)
+                self._drop(self._init_name(init.index), removed)
+
+    def _held_segments(self) -> Iterable[Segment]:
+        yield from self._segment_grace
+        yield from self.segments
+        if self.open_segment is not None:
+            yield self.open_segment
+
+    def _put(self, name: str, chunks: tuple[bytes, ...], size_bytes: int, added: list[str]) -> None:
+        self._media[name] = Media(name, chunks, size_bytes)
+        added.append(name)
+
+    def _drop(self, name: str, removed: list[str]) -> None:
+        del self._media[name]
+        removed.append(name)
+
+    def _init_name(self, index: int) -> str:
+        return f"init-{self._token}-{index}.mp4"
+
+    def _part_name(self, msn: int, index: int) -> str:
+        return f"part-{self._token}-{msn}.{index}.m4s"
+
+
+def _us(duration_ns: int) -> int:
+    return (duration_ns + 500) // 1000
