@@ -4,7 +4,8 @@
 `edge.backend.Backend`, the media through `edge.live.LiveStreams`; both are filled by `origin`
 in the one-process set-up and by an upstream client on a stand-alone edge.
 
-May import: `hls`, `control`, `native`, Trio, h11, msgspec, structlog. Never `rtmpcore`, `origin`, `av`.
+May import: `hls`, `control`, `native`, Trio, h11, msgspec, structlog. Never `rtmpcore`, `origin`
+or `av`.
 
     backend.py   what the API needs from the owner of the truth (a Protocol), and its JSON shapes
     errors.py    what a backend may answer instead of a result

@@ -1,23 +1,23 @@
 """Live renditions: each change of a timeline becomes new responses, and parked requests wake.
 
-`LiveRendition.publish` is the one synchronous step between the segmenter and everything that viewers
-see: it applies media events to the timeline, swaps response objects in the rendition's table and
-opens the gates of requests that were held for them. Nothing here awaits, reads a clock or logs.
+`LiveRendition.publish` is the one synchronous step between the segmenter and everything that
+viewers see: it applies media events to the timeline, swaps response objects in the rendition's
+table and opens the gates of requests that were held for them. Nothing here awaits, reads a clock
+or logs.
 
-A playlist is rendered when it is first asked for in a version, and then shared until the next one:
-a stream that nobody watches costs no rendering.
+A playlist is rendered when it is first asked for in a version (`Timeline.playlist`), and then
+shared until the next one: a stream that nobody watches costs no rendering.
 
 May import: `hls`, `edge.table`, `edge.http.response`. Spec: rfc8216bis-22, sections 6.2.5.2
 (blocking reload), 6.2.6 (preload hints), 6.2.2 (what stays available), Appendix B.1 (caching).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from edge.http.response import Response, error_response, make_response
 from edge.table import Gate, ResponseTable
 from hls.media import MediaEvent
 from hls.multivariant import VariantInfo, render_multivariant
-from hls.playlist import render_media_playlist
 from hls.request import BadRequest, Directives, Ready, decide
 from hls.timeline import Timeline
 
@@ -49,7 +49,8 @@ class LiveRendition:
         self._table: ResponseTable[Directives | str] = ResponseTable()
         self._plain: Response | None = None
         self._blocked: Response | None = None
-        self._on_change: Callable[[], None] = lambda: None
+        self.on_change: Callable[[], None] = _nothing
+        """Called after every version; for the `LiveStream` that this belongs to."""
 
     def publish(self, events: Sequence[MediaEvent]) -> None:
         """Make what the segmenter produced visible, and answer whoever waited for it.
@@ -100,7 +101,7 @@ class LiveRendition:
 
     def close(self) -> None:
         """Forget everything; held requests are answered 404."""
-        self._on_change = lambda: None
+        self.on_change = _nothing
         self._table.close(_GONE)
 
     def _swap(self) -> None:
@@ -111,7 +112,7 @@ class LiveRendition:
             drop=changes.removed,
             judge=self._judge,
         )
-        self._on_change()
+        self.on_change()
 
     def _judge(self, key: Directives | str) -> Response | None:
         if not isinstance(key, str):
@@ -123,8 +124,6 @@ class LiveRendition:
         return response
 
     def _judge_playlist(self, directives: Directives) -> Response | None:
-        if not self.timeline.ready:
-            return None
         verdict = decide(self.timeline, directives)
         if isinstance(verdict, BadRequest):
             return error_response(400, verdict.reason)
@@ -136,14 +135,16 @@ class LiveRendition:
             return self._plain
         if self._blocked is None:
             # B.1: what a blocking request got stays right for its URL, for six target durations.
-            age_s = 6 * self.timeline.target_duration_s
+            age_s = 6 * self.timeline.presentation.target_duration_s
             self._blocked = self._playlist_response(f"public, max-age={age_s}")
         return self._blocked
 
     def _playlist_response(self, cache_control: str) -> Response:
-        text = render_media_playlist(self.timeline)
         return make_response(
-            200, (text,), content_type=PLAYLIST_TYPE, cache_control=cache_control
+            200,
+            (self.timeline.playlist(),),
+            content_type=PLAYLIST_TYPE,
+            cache_control=cache_control,
         )
 
     def _media_response(self, name: str) -> Response:
@@ -154,7 +155,7 @@ class LiveRendition:
             media.chunks,
             content_type="video/mp4",
             cache_control=_MEDIA_CACHE,
-            extra={"Accept-Ranges": "bytes"},
+            accepts_ranges=True,
         )
 
 
@@ -163,19 +164,20 @@ class LiveStream:
 
     def __init__(self, renditions: Mapping[str, LiveRendition]) -> None:
         self.renditions = dict(renditions)
-        self._table: ResponseTable[str] = ResponseTable()
+        self._table: ResponseTable[None] = ResponseTable()
+        self._variants: list[VariantInfo] = []
+        self._master = _GONE
         for rendition in self.renditions.values():
-            rendition._on_change = self._on_change
-        self._on_change()
+            rendition.on_change = self._on_change
 
     @property
     def ended(self) -> bool:
-        """True once any rendition has ended: nobody new may join."""
-        return any(rendition.timeline.ended for rendition in self.renditions.values())
+        """True once every rendition has ended."""
+        return all(rendition.timeline.ended for rendition in self.renditions.values())
 
-    def master(self) -> Response | Gate[str]:
-        """Return the multivariant playlist, or the gate to wait at until it can be written."""
-        return self._table.get("master") or self._table.gate("master")
+    def master(self) -> Response | Gate[None]:
+        """Return the multivariant playlist, or a gate until each rendition has a first segment."""
+        return self._judge() or self._table.gate(None)
 
     def close(self) -> None:
         """Forget everything; held requests are answered 404."""
@@ -184,7 +186,27 @@ class LiveStream:
         self._table.close(_GONE)
 
     def _on_change(self) -> None:
-        ...
+        if self._table.waiting:
+            self._table.publish(put={}, drop=(), judge=lambda _key: self._judge())
+
+    def _judge(self) -> Response | None:
+        if self.ended:
+            return _GONE
+        if not all(rendition.timeline.ready for rendition in self.renditions.values()):
+            return None
+        variants = [
+            rendition.timeline.variant(f"{name}/playlist.m3u8")
+            for name, rendition in self.renditions.items()
+        ]
+        if variants != self._variants:
+            self._variants = variants
+            self._master = make_response(
+                200,
+                (render_multivariant(variants),),
+                content_type=PLAYLIST_TYPE,
+                cache_control=_PLAIN_CACHE,
+            )
+        return self._master
 
 
 class LiveStreams:
@@ -217,3 +239,7 @@ class LiveStreams:
 
     def __len__(self) -> int:
         return len(self._streams)
+
+
+def _nothing() -> None:
+    pass

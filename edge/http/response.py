@@ -39,6 +39,8 @@ class Response:
     """The body, in order; not sent for HEAD."""
     size_bytes: int
     """Sum of the chunks; what Content-Length says."""
+    accepts_ranges: bool = False
+    """A 200 of which a client may ask a part (Range)."""
 
 
 def make_response(
@@ -47,6 +49,7 @@ def make_response(
     *,
     content_type: str | None = None,
     cache_control: str = "no-store",
+    accepts_ranges: bool = False,
     extra: Mapping[str, str] | None = None,
 ) -> Response:
     """Render the header block of a response.
@@ -56,6 +59,7 @@ def make_response(
         chunks: The body in pieces; kept, not copied.
         content_type: Media type of the body, or None for none.
         cache_control: Value of Cache-Control; errors and API answers keep the default.
+        accepts_ranges: Serve parts of the body too; only for a 200.
         extra: Further fields. The caller vouches that they hold no CR or LF.
 
     Cost: one join of about ten short strings.
@@ -70,9 +74,11 @@ def make_response(
         parts.append(b"Content-Length: %d\r\n" % size_bytes)
     if content_type is not None:
         parts.append(b"Content-Type: %b\r\n" % content_type.encode("ascii"))
+    if accepts_ranges:
+        parts.append(b"Accept-Ranges: bytes\r\n")
     if extra is not None:
         parts += (f"{name}: {value}\r\n".encode("latin-1") for name, value in extra.items())
-    return Response(status, b"".join(parts), chunks, size_bytes)
+    return Response(status, b"".join(parts), chunks, size_bytes, accepts_ranges)
 
 
 def json_response(
@@ -98,7 +104,7 @@ PREFLIGHT = make_response(
         "Access-Control-Max-Age": "86400",
     },
 )
-"""The answer to OPTIONS on any path: nothing here depends on who asks, since there are no cookies."""
+"""The answer to OPTIONS on any path: there are no cookies, so nothing depends on who asks."""
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 

@@ -1,0 +1,95 @@
+"""The JSON API: validation and authorisation in front of `edge.backend.Backend`.
+
+No handler here knows how a stream is stored or ingested. Credentials are looked at before anything
+changes, are compared by the backend, and appear in no answer (but a creation's) and in no log.
+
+Spec: DESIGN section 5; RFC 6750 (bearer tokens).
+"""
+
+from typing import TypeVar
+
+import msgspec
+
+from edge.backend import Backend, CreateStreamRequest
+from edge.errors import AlreadyLive, BackendError, NoSuchStream, NotLive, WrongKey
+from edge.http.messages import HttpError, Request
+from edge.http.response import Response, json_response
+
+_STATUS: dict[type[BackendError], int] = {
+    NoSuchStream: 404,
+    WrongKey: 401,
+    AlreadyLive: 409,
+    NotLive: 409,
+}
+
+T = TypeVar("T")
+
+
+class _KeyRequest(msgspec.Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """The body of start and end; the key may come as a bearer token instead."""
+
+    stream_key: str | None = None
+
+
+class Api:
+    """Handlers of `/api/streams...` but playlists; they may raise `HttpError` or `BackendError`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    async def create(self, request: Request, body: bytes) -> Response:
+        """`POST /api/streams`: needs the admin token."""
+        token = request.bearer
+        if token is None or not await self._backend.is_admin(token):
+            raise WrongKey
+        created = await self._backend.create_stream(_decode(body, CreateStreamRequest))
+        location = f"/api/streams/{created.id}"
+        return json_response(201, created, extra={"Location": location})
+
+    async def live(self, _request: Request, _body: bytes) -> Response:
+        """`GET /api/streams/live`."""
+        return json_response(200, {"streams": await self._backend.live_streams()})
+
+    async def get(self, stream_id: str, _request: Request, _body: bytes) -> Response:
+        """`GET /api/streams/{id}`."""
+        return json_response(200, await self._backend.get_stream(stream_id))
+
+    async def start(self, stream_id: str, request: Request, body: bytes) -> Response:
+        """`POST /api/streams/{id}/start`: needs the stream's key or the admin token."""
+        await self._authorise(stream_id, request, body)
+        return json_response(200, await self._backend.start(stream_id))
+
+    async def end(self, stream_id: str, request: Request, body: bytes) -> Response:
+        """`POST /api/streams/{id}/end`: needs the stream's key or the admin token."""
+        await self._authorise(stream_id, request, body)
+        return json_response(200, await self._backend.end(stream_id))
+
+    async def _authorise(self, stream_id: str, request: Request, body: bytes) -> None:
+        """Raise unless the request may change this stream.
+
+        An id is public, so an unknown one is 404 whatever the credential.
+        """
+        given = _decode(body, _KeyRequest).stream_key if body else None
+        await self._backend.get_stream(stream_id)
+        for candidate in (given, request.bearer):
+            if candidate is not None and (
+                await self._backend.owns(stream_id, candidate)
+                or await self._backend.is_admin(candidate)
+            ):
+                return
+        raise WrongKey
+
+
+def refusal(error: BackendError) -> HttpError:
+    """Turn a backend's refusal into the HTTP error that says so."""
+    status = _STATUS.get(type(error), 400)
+    if status == 401:
+        return HttpError(401, str(error), WWW_Authenticate="Bearer")
+    return HttpError(status, str(error))
+
+
+def _decode(body: bytes, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.DecodeError as error:  # ValidationError too; the text names the field
+        raise HttpError(400, f"bad JSON body: {error}") from None

@@ -1,0 +1,72 @@
+"""Playlists and media of live broadcasts: from a path to a response or a held request.
+
+Pure lookups in `edge.live`; how long a request may be held is decided here.
+
+Spec: rfc8216bis-22, sections 6.2.5.2 (blocking reload) and 6.2.6 (preload hints).
+"""
+
+from edge.http.messages import Answer, Hold, Request
+from edge.http.response import Response, error_response
+from edge.live import LiveRendition, LiveStreams
+from edge.table import Gate
+from hls.request import BadRequest, Directives, parse_directives
+
+FIRST_SEGMENT_WAIT_S = 8.0
+"""How long a player that comes before the first segment is complete is held (then 503, try again).
+
+The first segment ends with the second keyframe: two seconds with sound settings, up to ten with
+OBS's default. Under the ten seconds that hls.js waits for a first byte.
+"""
+
+_BLOCKED_TARGETS = 3
+"""Target durations: "a server SHOULD return 503 ... blocked for more than three" (6.2.5.2)."""
+
+_NOT_LIVE = error_response(404, "the stream is not live")
+_NO_SUCH_MEDIA = error_response(404, "no such media")
+_NOT_YET = error_response(503, "the first segment is not complete yet", extra={"Retry-After": "1"})
+_STALLED = error_response(503, "nothing new from the broadcaster", extra={"Retry-After": "1"})
+
+
+class HlsApp:
+    """Serves what `live` holds."""
+
+    def __init__(self, live: LiveStreams) -> None:
+        self._live = live
+
+    def master(self, stream_id: str) -> Answer:
+        """Answer `GET /api/streams/{id}/master.m3u8`."""
+        stream = self._live.get(stream_id)
+        if stream is None:
+            return _NOT_LIVE
+        answer = stream.master()
+        return Hold(answer, FIRST_SEGMENT_WAIT_S, _NOT_YET) if isinstance(answer, Gate) else answer
+
+    def playlist(self, stream_id: str, quality: str, request: Request) -> Answer:
+        """Answer `GET /api/streams/{id}/{quality}/playlist.m3u8`."""
+        rendition = self._rendition(stream_id, quality)
+        if rendition is None:
+            return _NOT_LIVE
+        directives = parse_directives(request.query)
+        if isinstance(directives, BadRequest):
+            return error_response(400, directives.reason)
+        return self._held(rendition, rendition.playlist(directives))
+
+    def media(self, stream_id: str, quality: str, name: str) -> Answer:
+        """Answer a request for an init section, a segment or a part."""
+        rendition = self._rendition(stream_id, quality)
+        answer = None if rendition is None else rendition.media(name)
+        if rendition is None or answer is None:
+            return _NO_SUCH_MEDIA
+        return self._held(rendition, answer)
+
+    def _rendition(self, stream_id: str, quality: str) -> LiveRendition | None:
+        stream = self._live.get(stream_id)
+        return None if stream is None else stream.renditions.get(quality)
+
+    def _held(self, rendition: LiveRendition, answer: Response | Gate[Directives | str]) -> Answer:
+        if isinstance(answer, Response):
+            return answer
+        if not rendition.timeline.ready:
+            return Hold(answer, FIRST_SEGMENT_WAIT_S, _NOT_YET)
+        target_s = rendition.timeline.presentation.target_duration_s
+        return Hold(answer, _BLOCKED_TARGETS * target_s, _STALLED)

@@ -1,0 +1,102 @@
+"""Path and method to answer: the one table of what this server offers.
+
+Synchronous and without I/O: the hot answers (playlists, media, pages) are objects that exist
+already, the others are handlers for the connection to await. Order matters only for speed: a player
+asks for playlists and media some ten times a second.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+from edge.backend import Backend
+from edge.errors import BackendError
+from edge.http.api import Api, refusal
+from edge.http.hls_app import HlsApp
+from edge.http.messages import Answer, Call, HttpError, Request
+from edge.http.response import PREFLIGHT, Response, error_response, json_response
+from edge.live import LiveStreams
+from edge.web import Pages
+
+_READ = ("GET", "HEAD")
+
+Handler = Callable[[Request, bytes], Awaitable[Response]]
+
+
+class App:
+    """The whole HTTP application of a process that serves viewers.
+
+    Args:
+        live: The broadcasts that can be watched here; somebody else fills it.
+        backend: The owner of the truth about streams.
+        pages: The web pages; loaded from the package if None.
+    """
+
+    def __init__(self, *, live: LiveStreams, backend: Backend, pages: Pages | None = None) -> None:
+        self._live = live
+        self._hls = HlsApp(live)
+        self._api = Api(backend)
+        self._pages = Pages.load() if pages is None else pages
+
+    def route(self, request: Request) -> Answer:
+        """Decide how to answer a request; never blocks.
+
+        Raises:
+            HttpError: 404 or 405.
+        """
+        if request.method == "OPTIONS":
+            return PREFLIGHT
+        hls, api = self._hls, self._api
+        match request.path.split("/"):
+            case ["", "api", "streams", stream_id, quality, "playlist.m3u8"]:
+                return _read(request) or hls.playlist(stream_id, quality, request)
+            case ["", "api", "streams", stream_id, quality, name]:
+                return _read(request) or hls.media(stream_id, quality, name)
+            case ["", "api", "streams", stream_id, "master.m3u8"]:
+                return _read(request) or hls.master(stream_id)
+            case ["", "api", "streams"]:
+                return _call(request, {"POST": api.create})
+            case ["", "api", "streams", "live"]:
+                return _call(request, {"GET": api.live})
+            case ["", "api", "streams", stream_id]:
+                return _call(request, {"GET": partial(api.get, stream_id)})
+            case ["", "api", "streams", stream_id, "start"]:
+                return _call(request, {"POST": partial(api.start, stream_id)})
+            case ["", "api", "streams", stream_id, "end"]:
+                return _call(request, {"POST": partial(api.end, stream_id)})
+            case ["", "health"]:
+                return _read(request) or self._health()
+            case ["", "watch", _]:
+                return _read(request) or self._pages.watch
+        page = self._pages.get(request.path, request.query)
+        if page is None:
+            raise HttpError(404, "not found")
+        return _read(request) or page
+
+    def _health(self) -> Response:
+        return json_response(200, {"status": "ok", "liveStreams": len(self._live)})
+
+
+def _read(request: Request) -> Response | None:
+    """Refuse a method that does not read."""
+    return None if request.method in _READ else _not_allowed(_READ)
+
+
+def _call(request: Request, handlers: Mapping[str, Handler]) -> Answer:
+    """Choose the handler by method; HEAD is answered like GET, without the body."""
+    handler = handlers.get("GET" if request.method == "HEAD" else request.method)
+    if handler is None:
+        return _not_allowed((*handlers, "HEAD") if "GET" in handlers else tuple(handlers))
+    return Call(partial(_run, handler))
+
+
+async def _run(handler: Handler, request: Request, body: bytes) -> Response:
+    try:
+        return await handler(request, body)
+    except BackendError as error:
+        raise refusal(error) from None
+
+
+def _not_allowed(methods: tuple[str, ...]) -> Response:
+    return error_response(
+        405, "method not allowed here", extra={"Allow": ", ".join((*methods, "OPTIONS"))}
+    )
