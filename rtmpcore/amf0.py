@@ -145,7 +145,7 @@ class _Decoder:
             return self._properties(EcmaArray(), depth)
         if marker == _STRICT_ARRAY:
             (count,) = _U32.unpack(self._take(_U32.size))
-            # Nothing is allocated for a count: one beyond the message fails at the first missing value.
+            # No room is made for a count: one beyond the message fails at the first missing value.
             return [self.value(depth) for _ in range(count)]
         if marker == _TYPED_OBJECT:
             self._string(_U16)

@@ -27,8 +27,8 @@ class Limits:
     (nginx closes at id 32, and encoders with csid 45 and 64 exist)."""
 
     max_commands_before_publish: int = 64
-    """Messages other than audio and video between the handshake (or the end of a publish) and
-    `PublishStarted`. OBS and ffmpeg need 6; GStreamer 7."""
+    """Commands between the handshake, or the end of a publish, and `PublishStarted`. OBS and ffmpeg
+    need 5, and two more to end a publish."""
 
     max_message_bytes_publishing: int = 10 * 1024 * 1024
     """Longest message while publishing. 4K key frames exceed nginx's 1 MB; MediaMTX allows

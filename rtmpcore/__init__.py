@@ -1,0 +1,98 @@
+"""RTMP and FLV, sans-IO: bytes in, events out; no sockets, no clock, no randomness of its own.
+
+`Connection` is the whole protocol, for servers and clients; `flv` reads what its media messages
+carry. The files, lowest first: wire, errors, limits, amf0, events, state, handshake, chunk,
+message, command, flow, connection, and beside them flv and timestamps. Imports `native`, nothing
+else of ours.
+"""
+
+from rtmpcore.amf0 import AmfDate, AmfValue, EcmaArray
+from rtmpcore.connection import Connection
+from rtmpcore.errors import (
+    AmfError,
+    FlvError,
+    LocalProtocolError,
+    ProtocolError,
+    RemoteProtocolError,
+)
+from rtmpcore.events import (
+    AudioMessage,
+    Connect,
+    ConnectAccepted,
+    ConnectRejected,
+    CreateStream,
+    Event,
+    Metadata,
+    Publish,
+    PublishRefusal,
+    PublishRefused,
+    PublishStarted,
+    Signal,
+    StreamCreated,
+    Unpublish,
+    VideoMessage,
+)
+from rtmpcore.flv import (
+    AudioCodec,
+    AudioKind,
+    AudioTag,
+    VideoCodec,
+    VideoKind,
+    VideoTag,
+    aac_config,
+    aac_frame,
+    avc_config,
+    avc_end,
+    avc_frame,
+    parse_audio,
+    parse_video,
+)
+from rtmpcore.handshake import DigestScheme
+from rtmpcore.limits import Limits
+from rtmpcore.state import Role, State
+from rtmpcore.timestamps import TimestampUnwrapper
+
+__all__ = [
+    "AmfDate",
+    "AmfError",
+    "AmfValue",
+    "AudioCodec",
+    "AudioKind",
+    "AudioMessage",
+    "AudioTag",
+    "Connect",
+    "ConnectAccepted",
+    "ConnectRejected",
+    "Connection",
+    "CreateStream",
+    "DigestScheme",
+    "EcmaArray",
+    "Event",
+    "FlvError",
+    "Limits",
+    "LocalProtocolError",
+    "Metadata",
+    "ProtocolError",
+    "Publish",
+    "PublishRefusal",
+    "PublishRefused",
+    "PublishStarted",
+    "RemoteProtocolError",
+    "Role",
+    "Signal",
+    "State",
+    "StreamCreated",
+    "TimestampUnwrapper",
+    "Unpublish",
+    "VideoCodec",
+    "VideoKind",
+    "VideoMessage",
+    "VideoTag",
+    "aac_config",
+    "aac_frame",
+    "avc_config",
+    "avc_end",
+    "avc_frame",
+    "parse_audio",
+    "parse_video",
+]
