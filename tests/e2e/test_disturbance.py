@@ -26,6 +26,7 @@ def garbage(generator: random.Random) -> list[bytes]:
     noise = generator.randbytes(4096)
     handshake = b"\x03" + generator.randbytes(1536) + generator.randbytes(1536)
     huge_chunk = b"\x03\x00\x00\x00\xff\xff\xff\x14\x00\x00\x00\x00" + noise
+    chunk_size = b"\x02\x00\x00\x00\x00\x00\x04\x01\x00\x00\x00\x00\x7f\xff\xff\xff"
     return [
         b"",
         noise,
@@ -34,9 +35,7 @@ def garbage(generator: random.Random) -> list[bytes]:
         handshake,
         handshake + noise,
         handshake + huge_chunk,
-        handshake
-        + b"\x02\x00\x00\x00\x00\x00\x04\x01\x00\x00\x00\x00\x7f\xff\xff\xff"
-        + huge_chunk,
+        handshake + chunk_size + huge_chunk,
     ]
 
 
@@ -58,13 +57,13 @@ def test_a_viewer_does_not_notice_killed_publishers_and_garbage(
     figures: Callable[[str], None],
 ) -> None:
     need_ffmpeg()
-    clip = clip_of(ClipSpec(name="short", duration_s=4))
+    clip = clip_of(ClipSpec(name="long", duration_s=40))
     watched = origin.create_stream("watched")
     victim = origin.create_stream("victim")
     generator = random.Random(SEED)
     url = origin.publish_url(watched.key)
     with (
-        publish_with_ffmpeg(clip.path, url, tmp_path / "watched.log", loop=True),
+        publish_with_ffmpeg(clip.path, url, tmp_path / "watched.log"),
         viewers.viewer("watch") as player,
     ):
         path = f"/api/streams/{watched.id}/master.m3u8"
@@ -75,7 +74,7 @@ def test_a_viewer_does_not_notice_killed_publishers_and_garbage(
         for round_number in range(3):
             url = origin.publish_url(victim.key)
             log = tmp_path / f"victim-{round_number}.log"
-            with publish_with_ffmpeg(clip.path, url, log, loop=True) as doomed:
+            with publish_with_ffmpeg(clip.path, url, log) as doomed:
                 origin.wait_status(victim, "live", timeout_s=10)
                 for data in garbage(generator):
                     send_garbage(origin.rtmp, data)

@@ -20,7 +20,7 @@ def test_ffmpeg_ends_at_once_and_prints_the_reason(
     key: str, clip_of: Callable[[ClipSpec], Clip], origin: Origin, tmp_path: Path
 ) -> None:
     need_ffmpeg()
-    clip = clip_of(ClipSpec(name="short", duration_s=4))
+    clip = clip_of(ClipSpec(name="short", duration_s=12))
     started = time.monotonic()
     with publish_with_ffmpeg(clip.path, origin.publish_url(key), tmp_path / "ffmpeg.log") as child:
         code = child.wait(AT_ONCE_S)
@@ -37,10 +37,10 @@ def test_second_publisher_is_refused_as_busy_and_the_first_goes_on(
     clip_of: Callable[[ClipSpec], Clip], origin: Origin, tmp_path: Path
 ) -> None:
     need_ffmpeg()
-    clip = clip_of(ClipSpec(name="short", duration_s=4))
+    clip = clip_of(ClipSpec(name="short", duration_s=12))
     stream = origin.create_stream("busy")
     url = origin.publish_url(stream.key)
-    with publish_with_ffmpeg(clip.path, url, tmp_path / "first.log", loop=True) as first:
+    with publish_with_ffmpeg(clip.path, url, tmp_path / "first.log") as first:
         origin.wait_status(stream, "live", timeout_s=10)
         with publish_with_ffmpeg(clip.path, url, tmp_path / "second.log") as second:
             assert second.wait(AT_ONCE_S) != 0
@@ -57,7 +57,7 @@ def test_no_page_log_or_error_tells_a_key(
     `running_origin` searches the log, every body and every command line on the way out.
     """
     need_ffmpeg()
-    clip = clip_of(ClipSpec(name="short", duration_s=4))
+    clip = clip_of(ClipSpec(name="short", duration_s=12))
     stream = origin.create_stream("quiet")
     base = f"/api/streams/{stream.id}"
     paths = ["/", "/health", f"/watch/{stream.id}", "/api/streams/live", "/api/streams", base]

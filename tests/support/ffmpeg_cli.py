@@ -13,10 +13,9 @@ def need_ffmpeg() -> None:
     need_programs("ffmpeg", "ffprobe")
 
 
-def publish_with_ffmpeg(clip: Path, url: str, log: Path, *, loop: bool = False) -> Child:
+def publish_with_ffmpeg(clip: Path, url: str, log: Path) -> Child:
     """Start `ffmpeg` publishing a clip at its own speed, as it is (no encoding)."""
     argv = ["ffmpeg", "-hide_banner", "-nostdin", "-loglevel", "info", "-nostats", "-re"]
-    argv += ["-stream_loop", "-1"] if loop else []
     argv += ["-i", str(clip), "-c", "copy", "-f", "flv", url]
     return Child(argv, log=log)
 

@@ -44,7 +44,7 @@ def make_clip(spec: ClipSpec, folder: Path) -> Clip:
 
     Cost: about 0.3 s of CPU for 10 s of 320x180 at 30 frames a second.
     """
-    path = folder / f"{spec.name}.mp4"
+    path = folder / f"{spec.name}-{spec.duration_s:g}s.mp4"
     with av.open(path, "w") as container:
         video = audio = None
         if spec.fps is not None:

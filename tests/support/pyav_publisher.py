@@ -1,4 +1,4 @@
-"""FFmpeg's RTMP client inside the test process: PyAV muxes a clip, packet by packet, in real time."""
+"""FFmpeg's RTMP client in the test process: PyAV muxes a clip packet by packet, in real time."""
 
 import threading
 import time
