@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from child_process import need_programs, wait_until
+from child_process import need_programs
 from chromium_player import Player, Viewers
 from ffmpeg_cli import need_ffmpeg, publish_with_ffmpeg
 from gstreamer_cli import need_rtmp2sink, publish_with_gstreamer
@@ -116,12 +116,8 @@ def test_chromium_plays_what_ffmpeg_sends(
             stack.enter_context(publish_with_ffmpeg(clip.path, url, log))
             pages.append((spec.name, stream, stack.enter_context(viewers.viewer(spec.name))))
         for _, stream, page in pages:
-            path = f"/api/streams/{stream.id}/master.m3u8"
-            wait_until(
-                lambda path=path: origin.get(path).status == 200,  # type: ignore[misc]
-                timeout_s=15,
-                what=f"{path} answers",
-            )
+            # As soon as it is live: the page itself must get over "nothing to play yet".
+            origin.wait_status(stream, "live", timeout_s=10)
             page.open(origin.watch_url(stream))
         troubles = []
         for name, _, page in pages:

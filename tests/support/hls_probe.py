@@ -2,8 +2,9 @@
 
 `HlsProbe` follows one Low-Latency media playlist as a strict player would: blocking reloads, the
 hinted part requested before it exists (every second time), every part and every segment fetched
-once, every playlist text kept. `judge` then hands the harvest to readers that know nothing of
-Headrace: m3u8 in its strict mode, PyAV's demuxer and decoders, the ffprobe program.
+once, every playlist text kept. `judge` then hands the harvest to readers that share no code with
+Headrace: the strict reader of `playlist_reader`, m3u8 in its strict mode, PyAV's demuxer and
+decoders, the ffprobe program.
 
 Rule names (PT-03, BR-02 ...) are those of the project's conformance reference.
 """
@@ -26,6 +27,7 @@ from m3u8.parser import ParseError
 from m3u8.parser import parse as parse_m3u8
 from media_clips import Clip
 from origin_process import Answer, HttpClient
+from playlist_reader import PlaylistHistory, RuleBroken, read_multivariant_playlist
 
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 MEDIA_TYPES = {"video/mp4", "audio/mp4", "video/iso.segment"}
@@ -228,6 +230,13 @@ def judge(harvest: Harvest, clip: Clip, folder: Path, *, complete: bool = True) 
 
 def _judge_playlists(harvest: Harvest) -> list[str]:
     faults = []
+    history = PlaylistHistory()
+    try:
+        read_multivariant_playlist(harvest.multivariant.encode())
+        for snapshot in harvest.snapshots:
+            history.add(snapshot.text.encode())
+    except RuleBroken as error:
+        faults.append(str(error))
     texts = [harvest.multivariant, *(snapshot.text for snapshot in harvest.snapshots)]
     for text in texts:
         try:
