@@ -1,12 +1,12 @@
 """RTMP and FLV, sans-IO: bytes in, events out; no sockets, no clock, no randomness of its own.
 
 `Connection` is the whole protocol, for servers and clients; `flv` reads what its media messages
-carry. The files, lowest first: wire, errors, limits, amf0, events, state, handshake, chunk,
-message, command, flow, connection, and beside them flv and timestamps. Imports `native`, nothing
-else of ours.
+carry. The files, lowest first: wire, errors, limits, amf, amf3, amf0, events, state, handshake,
+chunk, message, command, flow, connection, and beside them flv and timestamps. Imports `native`,
+nothing else of ours.
 """
 
-from rtmpcore.amf0 import AmfDate, AmfValue, EcmaArray
+from rtmpcore.amf import AmfDate, AmfValue, EcmaArray
 from rtmpcore.connection import Connection
 from rtmpcore.errors import (
     AmfError,

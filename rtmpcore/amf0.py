@@ -18,20 +18,20 @@ sends 0), text may be broken UTF-8.
 | XML document | str |
 | null, undefined, unsupported | None |
 | reference | a fresh copy of the value it points to |
-| AMF3 value (0x11) | what `amf3` makes of it |
+| AMF3 value (0x11) | see `amf3` |
 
-May import: errors.
+May import: amf, amf3, errors.
 """
 
 import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from collections.abc import Mapping
+from typing import Final
 
+from rtmpcore.amf import AmfDate, AmfValue, Cursor, EcmaArray
+from rtmpcore.amf3 import Amf3Reader
 from rtmpcore.errors import AmfError, LocalProtocolError
 
-DEFAULT_MAX_DEPTH: Final = 32
-DEFAULT_MAX_VALUES: Final = 4096
+_MAX_ENCODE_DEPTH: Final = 32
 
 _NUMBER: Final = 0x00
 _BOOLEAN: Final = 0x01
@@ -57,43 +57,20 @@ _DATE_BODY: Final = struct.Struct(">dh")
 _END: Final = b"\x00\x00\x09"
 
 
-@dataclass(frozen=True, slots=True)
-class AmfDate:
-    """A point in time (AMF 0 section 2.13)."""
-
-    milliseconds: float
-    """Milliseconds since 1970-01-01 UTC."""
-
-    timezone: int = 0
-    """Reserved by the specification; senders write 0 or an offset in minutes."""
-
-
-AmfValue: TypeAlias = (
-    bool | int | float | str | AmfDate | Sequence["AmfValue"] | Mapping[str, "AmfValue"] | None
-)
-"""What AMF can say. Numbers are always floats when decoded; an int may be given to encode."""
-
-
-class EcmaArray(dict[str, AmfValue]):
-    """A dict that came as, or is to be sent as, an ECMA array (AMF 0 section 2.10)."""
-
-
-def decode(
-    data: bytes, *, max_depth: int = DEFAULT_MAX_DEPTH, max_values: int = DEFAULT_MAX_VALUES
-) -> list[AmfValue]:
+def decode(data: bytes, *, max_depth: int, max_values: int) -> list[AmfValue]:
     """Decode the values of one message, to its end.
 
     Args:
         data: The message's payload.
         max_depth: How deep arrays and objects may nest.
-        max_values: How many values, property names included, the message may hold.
+        max_values: How many values the message may hold, those inside others included.
 
     Raises:
         AmfError: The bytes are not AMF0, a value is cut short, or a bound is passed.
     """
-    decoder = _Decoder(data, max_depth=max_depth, max_values=max_values)
+    decoder = _Decoder(Cursor(data, max_depth=max_depth, max_values=max_values))
     values: list[AmfValue] = []
-    while decoder.position < len(data):
+    while not decoder.cursor.at_end:
         values.append(decoder.value(0))
     return values
 
@@ -101,38 +78,35 @@ def decode(
 class _Decoder:
     """One walk over the bytes of one message."""
 
-    def __init__(self, data: bytes, *, max_depth: int, max_values: int) -> None:
-        self.position = 0
-        self._data = data
-        self._max_depth = max_depth
-        self._values_left = max_values
-        # Where each object and array began, for references. Bounded by max_values.
+    def __init__(self, cursor: Cursor) -> None:
+        self.cursor = cursor
+        # Where each object and array began, for references. Bounded by the cursor's max_values.
         self._complex_at: list[int] = []
         self._following_reference = False
 
     def value(self, depth: int) -> AmfValue:
-        self._values_left -= 1
-        if self._values_left < 0:
-            raise AmfError("an AMF message holds too many values", "AMF 0 section 2")
-        start = self.position
-        marker = self._take(1)[0]
+        cursor = self.cursor
+        cursor.count_value(depth)
+        start = cursor.position
+        marker = cursor.take(1)[0]
         if marker == _NUMBER:
-            return self._unpack(_F64)
+            number: float = _F64.unpack(cursor.take(_F64.size))[0]
+            return number
         if marker == _STRING:
             return self._string(_U16)
         if marker == _BOOLEAN:
-            return self._take(1) != b"\x00"
+            return cursor.take(1) != b"\x00"
         if marker in (_NULL, _UNDEFINED, _UNSUPPORTED):
             return None
         if marker in (_LONG_STRING, _XML):
             return self._string(_U32)
         if marker == _DATE:
-            milliseconds, timezone = _DATE_BODY.unpack(self._take(_DATE_BODY.size))
+            milliseconds, timezone = _DATE_BODY.unpack(cursor.take(_DATE_BODY.size))
             return AmfDate(milliseconds, timezone)
-        if depth >= self._max_depth:
-            raise AmfError("AMF values are nested too deep", "AMF 0 section 2")
         if marker == _REFERENCE:
             return self._reference(depth + 1)
+        if marker == _AMF3:
+            return Amf3Reader(cursor).value(depth)
         return self._complex(marker, start, depth + 1)
 
     def _complex(self, marker: int, start: int, depth: int) -> AmfValue:
@@ -141,10 +115,10 @@ class _Decoder:
         if marker == _OBJECT:
             return self._properties({}, depth)
         if marker == _ECMA_ARRAY:
-            self._take(_U32.size)  # the count, a hint that many senders get wrong
+            self.cursor.take(_U32.size)  # the count, a hint that many senders get wrong
             return self._properties(EcmaArray(), depth)
         if marker == _STRICT_ARRAY:
-            (count,) = _U32.unpack(self._take(_U32.size))
+            (count,) = _U32.unpack(self.cursor.take(_U32.size))
             # No room is made for a count: one beyond the message fails at the first missing value.
             return [self.value(depth) for _ in range(count)]
         if marker == _TYPED_OBJECT:
@@ -153,12 +127,9 @@ class _Decoder:
         raise AmfError(f"AMF0 marker 0x{marker:02x} is not a value", "AMF 0 section 2.1")
 
     def _properties(self, properties: dict[str, AmfValue], depth: int) -> dict[str, AmfValue]:
-        data = self._data
-        while self.position < len(data):  # the end of the message ends an object too
-            if data.startswith(_END, self.position):
-                self.position += len(_END)
-                break
-            # An empty name that no end marker follows is a name like any other.
+        # The end of the message ends an object too, and an empty name that no end marker follows
+        # is a name like any other.
+        while not self.cursor.at_end and not self.cursor.take_if(_END):
             name = self._string(_U16)
             properties[name] = self.value(depth)
         return properties
@@ -166,43 +137,32 @@ class _Decoder:
     def _reference(self, depth: int) -> AmfValue:
         # Decoding again from where the value began gives a tree, never a cycle or a shared node, so
         # the bounds on depth and count cover references without further care.
-        (index,) = _U16.unpack(self._take(_U16.size))
+        cursor = self.cursor
+        (index,) = _U16.unpack(cursor.take(_U16.size))
         if index >= len(self._complex_at):
             raise AmfError("an AMF reference points to no value", "AMF 0 section 2.9")
-        resume, self.position = self.position, self._complex_at[index]
+        resume, cursor.position = cursor.position, self._complex_at[index]
         outer, self._following_reference = self._following_reference, True
         value = self.value(depth)
-        self.position, self._following_reference = resume, outer
+        cursor.position, self._following_reference = resume, outer
         return value
 
     def _string(self, length: struct.Struct) -> str:
-        (count,) = length.unpack(self._take(length.size))
-        return self._take(count).decode("utf-8", "replace")
-
-    def _unpack(self, layout: struct.Struct) -> float:
-        number: float = layout.unpack(self._take(layout.size))[0]
-        return number
-
-    def _take(self, count: int) -> bytes:
-        end = self.position + count
-        taken = self._data[self.position : end]
-        if len(taken) < count:
-            raise AmfError("an AMF value is cut short", "AMF 0 section 2")
-        self.position = end
-        return taken
+        (count,) = length.unpack(self.cursor.take(length.size))
+        return self.cursor.take(count).decode("utf-8", "replace")
 
 
-def encode(*values: AmfValue, max_depth: int = DEFAULT_MAX_DEPTH) -> bytes:
+def encode(*values: AmfValue) -> bytes:
     """Encode values one after the other, as a message's payload.
 
     A dict becomes an object, an `EcmaArray` an ECMA array, a list or tuple a strict array.
 
     Raises:
-        LocalProtocolError: A value has no AMF0 form, or is nested deeper than max_depth.
+        LocalProtocolError: A value has no AMF0 form, or is nested too deep.
     """
     out = bytearray()
     for value in values:
-        _encode_into(out, value, max_depth)
+        _encode_into(out, value, _MAX_ENCODE_DEPTH)
     return bytes(out)
 
 

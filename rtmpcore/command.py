@@ -7,14 +7,14 @@ for. Unlike metadata, a malformed command ends the connection: nothing after it 
 Pure functions; which command is legal when is `state`'s business, and their order `connection`'s.
 Nothing here puts a stream key into an error.
 
-May import: amf0, errors, events, limits.
+May import: amf, amf0, errors, events, limits.
 """
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from rtmpcore import amf0
-from rtmpcore.amf0 import AmfValue
+from rtmpcore.amf import AmfValue
 from rtmpcore.errors import RemoteProtocolError
 from rtmpcore.events import Connect, ConnectRejected, Publish, PublishRefusal, PublishRefused
 from rtmpcore.limits import Limits
@@ -59,6 +59,8 @@ def parse_command(payload: bytes, limits: Limits) -> Command:
     Raises:
         RemoteProtocolError: Not AMF0, beyond the limits, or without a name.
     """
+    if len(payload) > limits.max_amf_bytes:
+        raise RemoteProtocolError("a command is too long", _SPEC)
     values = amf0.decode(payload, max_depth=limits.max_amf_depth, max_values=limits.max_amf_values)
     name = values[0] if values else None
     transaction_id = values[1] if len(values) > 1 else 0.0

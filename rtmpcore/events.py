@@ -5,7 +5,7 @@ Events are wire nouns and are the same in both directions: what one side sends, 
 frozen and keyword-only. What needs no decision (acknowledgements, pings, chunk sizes, aggregates)
 is handled inside `Connection` and has no event.
 
-May import: amf0 (the type of values).
+May import: amf (the type of values).
 """
 
 import enum
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from rtmpcore.amf0 import AmfValue
+from rtmpcore.amf import AmfValue
 
 
 class PublishRefusal(enum.Enum):

@@ -12,7 +12,7 @@ May import: command, errors, events, message, state, wire. Spec: RTMP 1.0 sectio
 from typing import Final, NamedTuple, Protocol
 
 from rtmpcore import command as commands
-from rtmpcore.amf0 import AmfValue
+from rtmpcore.amf import AmfValue
 from rtmpcore.command import Command, Status
 from rtmpcore.errors import LocalProtocolError, RemoteProtocolError
 from rtmpcore.events import (

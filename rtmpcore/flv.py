@@ -108,6 +108,10 @@ _AUDIO_BY_FOURCC: Final[dict[int, AudioCodec]] = _AUDIO_BY_ID | {
 _COMPOSED_CODECS: Final = (VideoCodec.AVC, VideoCodec.HEVC, VideoCodec.VVC)
 """Codecs whose Enhanced RTMP CodedFrames begin with a composition time."""
 
+_LAYERED_IDS: Final = frozenset({7, 12})
+"""Legacy codec ids whose payload has a packet type and a composition time: AVC, and the HEVC that
+Chinese encoders put in the same layout."""
+
 _KINDS: Final = (TagKind.CONFIG, TagKind.FRAME, TagKind.END)
 _NOTHING: Final = memoryview(b"")
 _OTHER_VIDEO: Final = VideoTag(TagKind.OTHER, 0, False, 0, _NOTHING)
@@ -136,8 +140,8 @@ def parse_video(payload: bytes) -> VideoTag:
     codec = first & 0x0F
     if frame_type == _COMMAND_FRAME:
         return _OTHER_VIDEO
-    keyframe = frame_type in (1, 4)
-    if codec not in (VideoCodec.AVC, VideoCodec.HEVC):
+    keyframe = frame_type == 1 or frame_type == 4
+    if codec not in _LAYERED_IDS:
         body = memoryview(payload)[1:]
         kind = TagKind.FRAME if body else TagKind.OTHER
         return VideoTag(kind, _VIDEO_BY_ID.get(codec, codec), keyframe, 0, body)

@@ -40,6 +40,10 @@ class Limits:
     max_chunk_streams_publishing: int = 64
     """Chunk streams in use while publishing. nginx allows 32."""
 
+    max_amf_bytes: int = 64 * 1024
+    """Longest command, and longest data message that is looked at, at any time. Real ones are under
+    4 KiB; decoding the longest takes some milliseconds, which is all that one peer may take."""
+
     max_amf_depth: int = 32
     """Nesting of AMF values in one message. Metadata needs 2; nginx-rtmp recurses without bound."""
 

@@ -5,7 +5,7 @@ type alone: IP cameras send control messages on any chunk stream and message str
 are in `command`, media payloads in `flv`. Set Chunk Size and Abort from a peer act inside
 `native.ChunkReader`.
 
-May import: amf0, errors, limits, wire.
+May import: amf, amf0, errors, limits, wire.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from typing import Final
 
 from native import RawMessage
 from rtmpcore import amf0
-from rtmpcore.amf0 import AmfValue, EcmaArray
+from rtmpcore.amf import AmfValue, EcmaArray
 from rtmpcore.errors import AmfError, RemoteProtocolError
 from rtmpcore.limits import Limits
 from rtmpcore.wire import (
@@ -87,9 +87,11 @@ def strip_selector(message: RawMessage) -> bytes:
 def parse_metadata(message: RawMessage, limits: Limits) -> Mapping[str, AmfValue] | None:
     """Return what an onMetaData message says, or None for every other data message.
 
-    Metadata is a hint and often broken; it never costs a publisher its connection, so data
-    that is not AMF counts as no metadata.
+    Metadata is a hint and often broken; it never costs a publisher its connection, so data that
+    is not AMF, or beyond the limits, counts as no metadata.
     """
+    if len(message.payload) > limits.max_amf_bytes:
+        return None
     try:
         values = amf0.decode(
             strip_selector(message),
