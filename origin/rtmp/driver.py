@@ -1,0 +1,181 @@
+"""Drive one `rtmpcore.Connection` over one Trio stream: the only place where their bytes meet.
+
+Mechanical on purpose, for both roles. The order never varies: take the events that are there,
+flush what answering them queued, then read. So replies are on the wire before anything waits for
+the peer.
+
+Not here: what an event means, and when patience ends. Deadlines belong to phases (CONTRIBUTING,
+Cancellation 1), so the caller holds the cancel scope. The one time-out in this file guards a write,
+since a peer that asks and never reads would else hold its task for ever.
+
+Invariants:
+
+* Bytes leave in the order in which the protocol queued them: drained inside the send lock.
+* After any exception in `send_all`, `Cancelled` too, nobody knows what was sent, so the protocol is
+  latched into its error state and the connection is finished.
+* No burst from one peer holds the event loop for more than `EVENTS_PER_SLICE` events.
+
+May import rtmpcore and trio.
+"""
+
+from typing import Final
+
+import trio
+
+from rtmpcore import Connection, Event, RemoteProtocolError, Signal, State
+
+RECEIVE_BYTES: Final = 65_536
+"""Most bytes taken from the kernel at once: bounds what one read can put on our heap."""
+
+EVENTS_PER_SLICE: Final = 64
+"""Events between two checkpoints: at some 30 us each, 2 ms, well under the 5 ms of rtmp.md 3."""
+
+CLOSE_TIMEOUT_S: Final = 1.0
+"""Patience for a refused peer to read why and hang up (rtmp.md 1.8)."""
+
+CLOSE_DRAIN_BYTES: Final = 262_144
+"""Most bytes read and thrown away meanwhile; a peer that pours on is cut off."""
+
+
+class RtmpDriver:
+    """One connection: a stream, the protocol's state machine, one flush path.
+
+    Args:
+        stream: The transport; the driver closes it in `close` and `refuse` only.
+        protocol: A fresh `rtmpcore.Connection` of either role.
+        send_timeout_s: Most time for one flush; past it the peer is taken for dead.
+    """
+
+    def __init__(
+        self, stream: trio.abc.HalfCloseableStream, protocol: Connection, *, send_timeout_s: float
+    ) -> None:
+        self._stream = stream
+        self._protocol = protocol
+        self._send_timeout_s = send_timeout_s
+        self._send_lock = trio.StrictFIFOLock()
+        self._slice_left = EVENTS_PER_SLICE
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes that came from the peer so far."""
+        return self._protocol.bytes_received
+
+    async def shake_hands(self) -> None:
+        """Go through the handshake, as a client: `Connect` can be sent after it.
+
+        Raises:
+            As `next_event`; `trio.BrokenResourceError` too when the server hangs up.
+        """
+        while self._protocol.state in (State.WAIT_S0S1, State.WAIT_S2):
+            await self.flush()
+            await self._receive()
+            if self._protocol.next_event() is Signal.CLOSED:
+                raise trio.BrokenResourceError("closed during the handshake")
+
+    async def next_event(self) -> Event | None:
+        """Return the next event, reading from the peer as needed; None after its end.
+
+        Raises:
+            rtmpcore.RemoteProtocolError: The peer broke the protocol; the reply, if there is one,
+                was sent as far as the peer would take it.
+            trio.BrokenResourceError: The transport broke.
+            trio.TooSlowError: The peer did not take its replies in time.
+
+        Cancellation: safe between events; inside a flush the connection is finished.
+        """
+        self._slice_left -= 1
+        if self._slice_left < 0:
+            await self.flush()
+            await trio.lowlevel.checkpoint()
+            self._slice_left = EVENTS_PER_SLICE
+        while True:
+            try:
+                event = self._protocol.next_event()
+            except RemoteProtocolError:
+                await self._flush_last_words()
+                raise
+            if event is Signal.NEED_DATA:
+                await self.flush()
+                await self._receive()
+                self._slice_left = EVENTS_PER_SLICE - 1
+            elif event is Signal.CLOSED:
+                return None
+            else:
+                return event
+
+    async def send(self, event: Event) -> None:
+        """Queue one event and put everything queued on the wire.
+
+        Raises:
+            rtmpcore.LocalProtocolError: The event is not legal now; nothing was queued.
+            trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError: As `flush`.
+        """
+        self._protocol.send(event)
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Send everything that the protocol has queued; the only place that writes.
+
+        Not a checkpoint when nothing is queued, which is nearly always: it runs once a read.
+
+        Raises:
+            trio.BrokenResourceError, trio.ClosedResourceError: The transport is gone.
+            trio.TooSlowError: The peer took longer than the send time-out to read.
+        """
+        try:
+            self._send_lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._send_lock.acquire()
+        try:
+            data = self._protocol.data_to_send()
+            if data:
+                await self._send(data)
+        finally:
+            self._send_lock.release()
+
+    async def _receive(self) -> None:
+        # b"" is the peer's end, for the stream and for the protocol. Trio's streams give bytes;
+        # their interface says bytearray too, so `bytes` is there for mypy and copies nothing.
+        self._protocol.receive_data(bytes(await self._stream.receive_some(RECEIVE_BYTES)))
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            with trio.fail_after(self._send_timeout_s):
+                await self._stream.send_all(data)
+        except BaseException:  # Cancelled too: an unknown part of it was sent
+            self._protocol.send_failed()
+            raise
+
+    async def refuse(self, event: Event) -> None:
+        """Send a refusal so that the peer can read it, then close.
+
+        Half-closes and discards what the peer had under way, for at most `CLOSE_TIMEOUT_S` and
+        `CLOSE_DRAIN_BYTES`: closing with unread input would reset the connection and take the
+        refusal with it (rtmp.md 1.8).
+        """
+        self._protocol.send(event)
+        await self._flush_last_words()
+        with trio.move_on_after(CLOSE_TIMEOUT_S):
+            await self._linger()
+        await trio.aclose_forcefully(self._stream)
+
+    async def close(self) -> None:
+        """Close the transport without another word."""
+        await trio.aclose_forcefully(self._stream)
+
+    async def _flush_last_words(self) -> None:
+        """Flush, forgiving a peer that no longer takes anything: there is worse news on its way."""
+        try:
+            with trio.move_on_after(CLOSE_TIMEOUT_S):
+                await self.flush()
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            pass
+
+    async def _linger(self) -> None:
+        try:
+            await self._stream.send_eof()
+            left = CLOSE_DRAIN_BYTES
+            while left > 0 and (data := await self._stream.receive_some(RECEIVE_BYTES)):
+                left -= len(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass

@@ -1,0 +1,329 @@
+"""Accept publishers over RTMP, bound what they may cost, and say once why each of them left.
+
+One task per connection, owned by the server's nursery. Its life::
+
+    accepted -> handshake -> connect -> createStream -> publish -> media ... -> unpublish -> end
+    |------------- handshake_timeout_s in all ----------|- silence -|-- again -|
+
+A deadline covers a phase, never a single read: a peer that sends one byte a second is cut off when
+the phase is over. While it publishes, media (not pings) re-arms the deadline.
+
+Not here: what a key means and where media goes. `Admit` answers the first, `Sink` takes the second;
+`origin.ingest` implements both, tests pass fakes. A sink is called synchronously: publisher to
+packager needs no queue, and TCP pushes back by itself (DESIGN, rule 2).
+
+Every connection ends in exactly one log line with a reason. It never holds the stream key, nor the
+app or tcUrl, in which people paste keys by mistake. The connection's outermost function is the only
+one that catches `Exception`.
+
+May import rtmpcore, trio and structlog.
+"""
+
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from secrets import token_bytes, token_hex
+from typing import Final, Protocol
+
+import structlog
+import trio
+
+from origin.rtmp.driver import RtmpDriver
+from rtmpcore import (
+    AudioMessage,
+    Connect,
+    ConnectAccepted,
+    Connection,
+    Publish,
+    PublishRefusal,
+    PublishRefused,
+    PublishStarted,
+    RemoteProtocolError,
+    Role,
+    Unpublish,
+    VideoMessage,
+)
+
+HANDSHAKE_RANDOM_BYTES: Final = 3_072
+
+log = structlog.get_logger("rtmp")
+
+
+class PublishDeniedError(Exception):
+    """`Admit` says no; ``str(error)`` is the reason, fit for the publisher and for the log."""
+
+
+class PublishStoppedError(Exception):
+    """`Sink` can go on no longer; ``str(error)`` is the reason, fit for publisher and log."""
+
+
+class Sink(Protocol):
+    """Where one publisher's media goes. Every call is synchronous."""
+
+    @property
+    def stream_id(self) -> str:
+        """The stream that it feeds, for the log."""
+        ...
+
+    def push(self, message: VideoMessage | AudioMessage) -> None:
+        """Take one message; raises `PublishStoppedError` or `RemoteProtocolError`."""
+        ...
+
+    def close(self) -> None:
+        """The publisher is gone, for whatever reason; called exactly once."""
+        ...
+
+
+Disconnect = Callable[[str], None]
+"""Ends a connection from outside, with the reason for its closing line."""
+
+Admit = Callable[[str, Disconnect], Awaitable[Sink]]
+"""From a stream key to a sink that is ours from now on; raises `PublishDeniedError`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RtmpServerSettings:
+    """The bounds of the RTMP server."""
+
+    handshake_timeout_s: float = 10.0
+    """From accept to publish, in all; also from unpublish to the next publish."""
+
+    publish_timeout_s: float = 20.0
+    """Most silence, in media, from a publisher."""
+
+    send_timeout_s: float = 10.0
+    """Most time for a peer to take what we have to say."""
+
+    max_connections: int = 1_000
+    """Connections at once; more are closed on arrival."""
+
+    max_connections_per_address: int = 100
+    """The same from one address: a household or a studio, not a flood."""
+
+
+class RtmpServer:
+    """Serve publishers until cancelled.
+
+    Args:
+        admit: Decides on each stream key.
+        settings: Bounds and deadlines.
+    """
+
+    def __init__(self, *, admit: Admit, settings: RtmpServerSettings | None = None) -> None:
+        self._admit = admit
+        self._settings = settings or RtmpServerSettings()
+        self._by_address: Counter[str] = Counter()
+
+    @property
+    def connections(self) -> int:
+        """Connections now open."""
+        return self._by_address.total()
+
+    async def serve(
+        self,
+        listeners: Sequence[trio.SocketListener],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept from the listeners until cancelled; connections end with it."""
+        async with trio.open_nursery() as connections_nursery:
+            connections_nursery.start_soon(self._accept, listeners, connections_nursery)
+            task_status.started()
+
+    async def _accept(
+        self, listeners: Sequence[trio.SocketListener], connections_nursery: trio.Nursery
+    ) -> None:
+        await trio.serve_listeners(
+            self._serve_socket, list(listeners), handler_nursery=connections_nursery
+        )
+
+    async def _serve_socket(self, stream: trio.SocketStream) -> None:
+        try:
+            address = stream.socket.getpeername()[0]
+            _find_dead_peers(stream, self._settings.publish_timeout_s)
+        except OSError:  # gone before it was served
+            await trio.aclose_forcefully(stream)
+            return
+        await self.serve_stream(stream, address)
+
+    async def serve_stream(self, stream: trio.abc.HalfCloseableStream, address: str) -> None:
+        """Serve one accepted connection to its end and log why it ended.
+
+        Args:
+            stream: The connection; closed on return.
+            address: The peer's, for the bound per address and the log.
+        """
+        connection_log = log.bind(connection=token_hex(4), address=address)
+        settings = self._settings
+        if self.connections >= settings.max_connections:
+            reason = "too many connections"
+        elif self._is_crowded(address):
+            reason = "too many connections from this address"
+        else:
+            await self._serve_admitted(stream, address, connection_log)
+            return
+        connection_log.warning("connection closed", reason=reason)
+        await trio.aclose_forcefully(stream)
+
+    def _is_crowded(self, address: str) -> bool:
+        # Our own machine is exempt: relays and the demo are not a flood.
+        limit = self._settings.max_connections_per_address
+        return self._by_address[address] >= limit and address not in ("127.0.0.1", "::1")
+
+    async def _serve_admitted(
+        self,
+        stream: trio.abc.HalfCloseableStream,
+        address: str,
+        connection_log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        publisher = _PublisherConnection(stream, self._admit, self._settings, connection_log)
+        started_s = trio.current_time()
+        reason = "server stopping"  # unless it gets as far as another
+        self._by_address[address] += 1
+        try:
+            reason = await publisher.run()
+        except Exception:
+            reason = "internal error"
+            connection_log.exception("connection failed")
+        finally:
+            self._by_address[address] -= 1
+            if not self._by_address[address]:
+                del self._by_address[address]  # the table is no longer than the list of peers
+            connection_log.info(
+                "connection closed",
+                reason=reason,
+                stream=publisher.stream_id,
+                seconds=round(trio.current_time() - started_s, 1),
+                bytes=publisher.bytes_received,
+            )
+            await trio.aclose_forcefully(stream)
+
+
+class _PublisherConnection:
+    """One connection: its phase, its deadline, its sink."""
+
+    def __init__(
+        self,
+        stream: trio.abc.HalfCloseableStream,
+        admit: Admit,
+        settings: RtmpServerSettings,
+        connection_log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self._driver = RtmpDriver(
+            stream,
+            Connection(Role.SERVER, random_bytes=token_bytes(HANDSHAKE_RANDOM_BYTES)),
+            send_timeout_s=settings.send_timeout_s,
+        )
+        self._admit = admit
+        self._settings = settings
+        self._log = connection_log
+        self._scope = trio.CancelScope()
+        self._sink: Sink | None = None
+        self._disconnect_reason: str | None = None
+        self.stream_id: str | None = None
+
+    @property
+    def bytes_received(self) -> int:
+        return self._driver.bytes_received
+
+    async def run(self) -> str:
+        """Serve to the end and return the reason for it."""
+        settings = self._settings
+        try:
+            with self._scope as scope:
+                scope.deadline = trio.current_time() + settings.handshake_timeout_s
+                return await self._converse()
+        except RemoteProtocolError as error:
+            return f"protocol error: {error}"
+        except trio.TooSlowError:
+            return f"took no reply for {settings.send_timeout_s:g} s"
+        except (trio.BrokenResourceError, ConnectionError):
+            return "connection lost"
+        finally:
+            publishing = self._sink is not None
+            self._close_sink()
+        if self._disconnect_reason is not None:
+            return self._disconnect_reason
+        if publishing:
+            return f"no media for {settings.publish_timeout_s:g} s"
+        return f"not publishing after {settings.handshake_timeout_s:g} s"
+
+    async def _converse(self) -> str:
+        """Follow the events until the peer ends or is refused."""
+        next_event = self._driver.next_event
+        silence_s = self._settings.publish_timeout_s
+        while (event := await next_event()) is not None:
+            if isinstance(event, VideoMessage | AudioMessage):
+                if self._sink is not None:
+                    try:
+                        self._sink.push(event)
+                    except PublishStoppedError as error:
+                        return await self._stop(event.stream_id, str(error))
+                    self._scope.deadline = trio.current_time() + silence_s
+            elif isinstance(event, Connect):
+                # Any app will do: the key decides. Refusing at publish gives the publisher's user
+                # the best message everywhere (rtmp.md 1.8).
+                await self._driver.send(ConnectAccepted())
+            elif isinstance(event, Publish):
+                refusal = await self._publish(event)
+                if refusal is not None:
+                    return refusal
+            elif isinstance(event, Unpublish):
+                self._close_sink()
+                self._scope.deadline = trio.current_time() + self._settings.handshake_timeout_s
+        return "closed by the publisher"
+
+    async def _publish(self, event: Publish) -> str | None:
+        """Admit or refuse; returns the reason for closing, or None to go on."""
+        try:
+            self._sink = await self._admit(event.name, self._disconnect)
+        except PublishDeniedError as error:
+            # BadName whatever the reason: OBS shows it and stops (DESIGN 5, rtmp.md 1.8).
+            await self._driver.refuse(
+                PublishRefused(
+                    stream_id=event.stream_id,
+                    code=PublishRefusal.BAD_NAME,
+                    description=str(error),
+                )
+            )
+            return f"refused: {error}"
+        self.stream_id = self._sink.stream_id
+        self._scope.deadline = trio.current_time() + self._settings.publish_timeout_s
+        self._log.info("publishing", stream=self.stream_id)
+        await self._driver.send(PublishStarted(stream_id=event.stream_id))
+        return None
+
+    async def _stop(self, message_stream_id: int, reason: str) -> str:
+        """Tell the publisher why it cannot go on; ffmpeg shows it. Returns the reason."""
+        self._close_sink()
+        await self._driver.refuse(
+            PublishRefused(
+                stream_id=message_stream_id, code=PublishRefusal.REJECTED, description=reason
+            )
+        )
+        return reason
+
+    def _disconnect(self, reason: str) -> None:
+        self._disconnect_reason = reason
+        self._scope.cancel(reason=reason)
+
+    def _close_sink(self) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.close()
+
+
+def _find_dead_peers(stream: trio.SocketStream, patience_s: float) -> None:
+    """Have the kernel notice a peer that vanished without FIN, also while we have much to send."""
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    probe_s = max(1, int(patience_s / 4))
+    for name, value in (
+        ("TCP_KEEPIDLE", probe_s),
+        ("TCP_KEEPINTVL", probe_s),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", int(patience_s * 1_000)),
+    ):
+        if hasattr(socket, name):  # each of them is missing on some system
+            stream.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
