@@ -3,7 +3,7 @@
 One task per connection, which reads a request, asks the application, sends the answer, and goes on.
 Pipelined requests wait in h11's buffer and are answered in order.
 
-A *held* request (blocking reload, rfc8216bis 6.2.5.2) costs no second task: the task goes on reading
+A *held* request (blocking reload, rfc8216bis 6.2.5.2) costs no second task: the task keeps reading
 its own connection inside a cancel scope, and the gate that it waits for cancels the scope. So it
 wakes for exactly three reasons: the answer is there, the time is up, or its client has left.
 

@@ -1,0 +1,329 @@
+// The player: asks whether the stream is live, plays it near the live edge, and starts over when
+// anything breaks. States: connecting, waiting, live, ended, missing, broken (see `show`).
+//
+// hls.js decides what to load; this page decides the pace (`keepPace`) and when to begin again.
+// `window.headrace` is for tests and the curious.
+
+const POLL_MS = 2000;
+const MAX_BACKOFF_MS = 8000;
+const PACE_MS = 250;
+
+// Pace. hls.js's own catch-up needs more than one second of buffer, which a viewer one second behind
+// never has; so it is left off (rate 1) and done here, by the same means: a slightly faster clock.
+const MAX_RATE = 1.25;
+const SLOW_RATE = 0.95;
+const TOLERANCE_S = 0.1; // this near to the target is at the target
+const THIN_BUFFER_S = 0.2; // less than this ahead: slow down rather than stall
+const FULL_BUFFER_S = 0.4; // speed up only with this much ahead
+const JUMP_S = 4; // further behind than this while following the edge: seek
+
+const HLS_CONFIG = {
+  lowLatencyMode: true,
+  enableWorker: false, // fMP4 needs no remuxing; and workers from blob: would weaken the CSP
+  liveDurationInfinity: true,
+  backBufferLength: 45,
+  maxBufferLength: 20,
+  liveSyncOnStallIncrease: 0.25, // per stall, instead of a whole second
+  maxLiveSyncPlaybackRate: 1, // see `keepPace`
+  abrEwmaDefaultEstimate: 5e6,
+  capLevelToPlayerSize: true,
+  // Long enough to sit out a publisher that reconnects; then `recover` takes over.
+  manifestLoadPolicy: policy(12000, 4),
+  playlistLoadPolicy: policy(10000, 10),
+  fragLoadPolicy: policy(10000, 6),
+};
+
+function policy(maxTimeToFirstByteMs, retries) {
+  return {
+    default: {
+      maxTimeToFirstByteMs,
+      maxLoadTimeMs: 20000,
+      timeoutRetry: { maxNumRetry: retries, retryDelayMs: 0, maxRetryDelayMs: 0 },
+      errorRetry: { maxNumRetry: retries, retryDelayMs: 500, maxRetryDelayMs: 2000 },
+    },
+  };
+}
+
+const $ = (id) => document.getElementById(id);
+const player = $("player");
+const video = $("video");
+const streamId = decodeURIComponent(location.pathname.split("/")[2] ?? "");
+const base = `/api/streams/${encodeURIComponent(streamId)}`;
+
+const page = { hls: null, video, stalls: 0, errors: [], state: "connecting", latency };
+window.headrace = page;
+
+let following = true; // at the live edge, or wherever the viewer went back to
+let hasPlayed = false;
+let failures = 0;
+let timer = 0;
+
+// --- what is shown
+
+function show(state, message) {
+  page.state = state;
+  player.dataset.state = state;
+  if ($("message").textContent !== message) $("message").textContent = message;
+  const badge = $("badge");
+  badge.textContent = { live: "Live", ended: "Ended", missing: "Not found", broken: "Error" }[state]
+    ?? (state === "waiting" ? "Offline" : "Connecting");
+  badge.classList.toggle("live", state === "live");
+}
+
+function problem(text) {
+  $("problem").textContent = text;
+  $("problem").hidden = !text;
+}
+
+function describe(info) {
+  $("title").textContent = info.title;
+  $("broadcaster").textContent = info.broadcasterId;
+  document.title = `${info.title}: Headrace`;
+}
+
+// --- life of a playback
+
+async function connect() {
+  clearTimeout(timer);
+  let info;
+  try {
+    const answer = await fetch(base, { cache: "no-store" });
+    if (answer.status === 404) {
+      show("missing", "There is no such stream.");
+      return;
+    }
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    info = await answer.json();
+  } catch {
+    show("connecting", "The server does not answer. Trying again…");
+    again(backoff());
+    return;
+  }
+  describe(info);
+  if (info.status === "live") {
+    begin();
+  } else {
+    if (info.status === "ended") show("ended", "The broadcast has ended.");
+    else show("waiting", "Waiting for the broadcast to begin…");
+    again(POLL_MS);
+  }
+}
+
+function again(delayMs) {
+  clearTimeout(timer);
+  timer = setTimeout(connect, delayMs);
+}
+
+function backoff() {
+  failures += 1;
+  return Math.min(MAX_BACKOFF_MS, 500 * 2 ** Math.min(failures, 5)) * (0.75 + Math.random() / 2);
+}
+
+function begin() {
+  stop();
+  if (page.state !== "live") show("connecting", "Connecting…");
+  following = true;
+  const source = `${base}/master.m3u8`;
+  if (window.Hls?.isSupported()) {
+    beginHls(source);
+  } else if (video.canPlayType("application/vnd.apple.mpegurl")) {
+    video.src = source; // Safari on iPhone
+    play();
+  } else {
+    show("broken", window.Hls ? "This browser cannot play live video." : "The player is missing.");
+  }
+}
+
+function beginHls(source) {
+  const hls = new window.Hls(HLS_CONFIG);
+  const { Events, ErrorTypes } = window.Hls;
+  page.hls = hls;
+  let mediaRecovered = false;
+  hls.on(Events.ERROR, (_event, data) => {
+    page.errors.push({ details: data.details, fatal: data.fatal, at: Date.now() });
+    if (page.errors.length > 100) page.errors.shift();
+    if (!data.fatal || page.hls !== hls) return;
+    if (data.type === ErrorTypes.MEDIA_ERROR && !mediaRecovered) {
+      mediaRecovered = true;
+      hls.recoverMediaError();
+    } else {
+      recover();
+    }
+  });
+  hls.on(Events.MANIFEST_PARSED, () => {
+    listQualities(hls);
+    play();
+  });
+  hls.loadSource(source);
+  hls.attachMedia(video);
+}
+
+function stop() {
+  page.hls?.destroy();
+  page.hls = null;
+  hasPlayed = false;
+  video.removeAttribute("src");
+  video.load();
+}
+
+function recover() {
+  stop();
+  show("connecting", "The connection broke. Trying again…");
+  again(backoff());
+}
+
+async function play() {
+  try {
+    await video.play();
+  } catch (error) {
+    if (error.name !== "NotAllowedError" || video.muted) return;
+    video.muted = true; // only muted video may start by itself
+    video.play().catch(() => {});
+  }
+}
+
+// --- pace
+
+function latency() {
+  if (page.hls) return hasPlayed && page.hls.latency > 0 ? page.hls.latency : null;
+  const start = video.getStartDate?.().getTime(); // Safari: EXT-X-PROGRAM-DATE-TIME
+  return start ? (Date.now() - start) / 1000 - video.currentTime : null;
+}
+
+function ahead() {
+  const { buffered, currentTime } = video;
+  for (let i = 0; i < buffered.length; i += 1) {
+    if (buffered.start(i) <= currentTime && currentTime <= buffered.end(i)) {
+      return buffered.end(i) - currentTime;
+    }
+  }
+  return 0;
+}
+
+function keepPace() {
+  const hls = page.hls;
+  const behind = latency();
+  const live = hls?.latestLevelDetails?.live ?? false;
+  let rate = 1;
+  if (live && behind !== null && following && !video.paused && !video.seeking) {
+    const late = behind - hls.targetLatency;
+    const buffer = ahead();
+    if (late > JUMP_S && hls.liveSyncPosition !== null) seek(hls.liveSyncPosition);
+    else if (buffer < THIN_BUFFER_S) rate = SLOW_RATE;
+    else if (late > TOLERANCE_S && buffer > FULL_BUFFER_S) rate = Math.min(MAX_RATE, 1 + late / 3);
+  }
+  rate = Math.round(rate * 20) / 20; // few distinct rates: each change costs the audio a little
+  if (hls && video.playbackRate !== rate) video.playbackRate = rate;
+  $("latency").textContent = behind === null ? "–" : `${behind.toFixed(1)} s`;
+  $("golive").classList.toggle("at-edge", live && following && !video.paused);
+  $("golive").disabled = !live || (following && !video.paused);
+}
+
+function seek(position) {
+  video.currentTime = position;
+}
+
+function goLive() {
+  following = true;
+  const position = page.hls?.liveSyncPosition;
+  if (position) seek(position);
+  play();
+}
+
+// --- controls
+
+function listQualities(hls) {
+  const select = $("quality");
+  const auto = new Option("Auto", "-1");
+  const options = hls.levels.map((level, index) => new Option(
+    level.height ? `${level.height}p` : level.name || `Quality ${index + 1}`, String(index)));
+  select.replaceChildren(auto, ...options.reverse());
+  $("qualities").hidden = hls.levels.length < 2;
+}
+
+function togglePlay() {
+  if (video.paused) {
+    play();
+  } else {
+    following = false;
+    video.pause();
+  }
+}
+
+function toggleMute() {
+  video.muted = !video.muted;
+  if (!video.muted && video.volume === 0) video.volume = 0.5;
+}
+
+function toggleFull() {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else if (player.requestFullscreen) player.requestFullscreen().catch(() => {});
+  else video.webkitEnterFullscreen?.(); // iPhone
+}
+
+function showSound() {
+  const silent = video.muted || video.volume === 0;
+  $("mute").textContent = silent ? "Unmute" : "Mute";
+  $("unmute").hidden = !silent || page.state !== "live";
+  $("volume").value = silent ? 0 : video.volume;
+}
+
+$("play").addEventListener("click", togglePlay);
+$("mute").addEventListener("click", toggleMute);
+$("unmute").addEventListener("click", toggleMute);
+$("golive").addEventListener("click", goLive);
+$("full").addEventListener("click", toggleFull);
+$("volume").addEventListener("input", (event) => {
+  video.volume = Number(event.target.value);
+  video.muted = video.volume === 0;
+});
+$("quality").addEventListener("change", (event) => {
+  if (page.hls) page.hls.currentLevel = Number(event.target.value);
+});
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches?.("input, select")) return;
+  const action = { k: togglePlay, m: toggleMute, l: goLive, f: toggleFull }[event.key.toLowerCase()];
+  if (action) {
+    event.preventDefault();
+    action();
+  }
+});
+
+let idleTimer = 0;
+function wake() {
+  player.classList.remove("idle");
+  clearTimeout(idleTimer);
+  idleTimer = setTimeout(() => player.classList.add("idle"), 3000);
+}
+for (const name of ["pointermove", "pointerdown", "keydown", "focusin"]) player.addEventListener(name, wake);
+
+// --- what the video says
+
+video.addEventListener("playing", () => {
+  hasPlayed = true;
+  failures = 0;
+  show("live", "Live");
+  showSound();
+});
+video.addEventListener("waiting", () => {
+  if (hasPlayed && !video.seeking && !video.ended) page.stalls += 1;
+});
+video.addEventListener("ended", () => {
+  stop();
+  show("ended", "The broadcast has ended.");
+  again(POLL_MS);
+});
+video.addEventListener("error", () => {
+  if (!page.hls && video.hasAttribute("src")) recover(); // hls.js reports its own
+});
+video.addEventListener("volumechange", showSound);
+for (const name of ["play", "pause"]) {
+  video.addEventListener(name, () => { $("play").textContent = video.paused ? "Play" : "Pause"; });
+}
+
+if (!window.Hls) problem("hls.js is missing on this server: run `make setup` there.");
+video.muted = true;
+showSound();
+wake();
+setInterval(keepPace, PACE_MS);
+connect();
