@@ -2,8 +2,8 @@
 
 May import `native` and the standard library's pure parts only: time arrives as an argument, nothing
 here opens, reads or waits. The media half (`sample`, `h264`, `aac`, `clock`, `cutter`, `segmenter`,
-`init_segment`, `fragment`) turns samples into the events of `media`; the playlist half (`timeline`,
-`playlist`, `bandwidth`, `multivariant`, `request`) turns those into what viewers may fetch and when.
+`init_segment`, `fragment`) turns samples into the events of `media`; the playlist half
+(`timeline`, `playlist`, `bandwidth`, `multivariant`, `request`) turns those into what viewers get.
 """
 
 from hls.bandwidth import Bandwidth

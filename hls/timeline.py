@@ -23,9 +23,9 @@ Invariants, after every `Timeline.apply` and `Timeline.end`:
 * Lines are only appended, and removed from the head in order; a listed line never changes (6.2.1).
 * Nothing is removed if less than three target durations of complete segments would remain (6.2.2).
 * Bytes behind a name never change, and whatever is listed can be fetched.
-* The media held spans at most the longest playlist plus two segments plus the open one, or seven
-  target durations where that is more; with the defaults (15 segments of 2 s) 36 s, 27 MB at 6
-  Mbit/s. Parts and segments share their bytes. A segment's size is the segmenter's to bound.
+* The media held spans at most the longest playlist plus three segments, or eight target durations
+  where that is more: with the defaults (15 segments of 2 s) 36 s, which is 27 MB at 6 Mbit/s. Parts
+  and segments share their bytes. How large a segment may get is the segmenter's to bound.
 
 May import `hls` and the standard library's pure parts. Spec: draft-pantos-hls-rfc8216bis-22,
 sections 4.4.3, 4.4.4, 6.2.1, 6.2.2, 6.2.6.
