@@ -1,7 +1,10 @@
+from typing import final
+
 from typing_extensions import Buffer
 
 from native._types import RawMessage
 
+@final
 class ChunkReader:
     def __init__(
         self,

@@ -16,7 +16,7 @@ unfinished message behind. Spec: RTMP 1.0 §5.3, §5.4.1, §5.4.2; where clients
 comment says so.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from native._types import ChunkError, RawMessage, byte_view, checked_limit
 
@@ -58,6 +58,7 @@ class _ChunkStream:
         self.payload = bytearray()  # what has arrived of it
 
 
+@final
 class ChunkReader:
     """Turn the bytes of one RTMP connection, after the handshake, into messages.
 
