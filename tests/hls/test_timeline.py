@@ -1,6 +1,7 @@
 """The timeline: what it lists, what it keeps for how long, what it refuses."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -443,23 +444,18 @@ def test_an_end_before_the_first_media_is_no_playlist() -> None:
 WRONG: dict[str, Callable[[Source], list[MediaEvent]]] = {
     "another presentation": lambda _: [Presentation(target_duration_s=3, part_target_s=0.2)],
     "init inside a segment": lambda _: [init(1)],
-    "a part again": lambda s: [_renamed(s.part(), index=1)],
-    "a part left out": lambda s: [_renamed(s.part(), index=3)],
-    "the next segment too early": lambda s: [_renamed(s.part(), msn=s.msn + 1, index=0)],
-    "a part of another init": lambda s: [_renamed(s.part(), init_index=1)],
+    "a part again": lambda s: [replace(s.part(), index=1)],
+    "a part left out": lambda s: [replace(s.part(), index=3)],
+    "the next segment too early": lambda s: [replace(s.part(), msn=s.msn + 1, index=0)],
+    "a part of another init": lambda s: [replace(s.part(), init_index=1)],
     "no duration": lambda s: [s.part(duration_s=0.0)],
     "a duration that is none": lambda s: [s.part(duration_s=float("nan"))],
     "end of another segment": lambda s: [SegmentEnd(msn=s.msn + 1, duration_s=0.4)],
     "end of another length": lambda s: [SegmentEnd(msn=s.msn, duration_s=0.5)],
-    "a good part, then a bad one": lambda s: [s.part(), _renamed(s.part(), index=9)],
+    "a good part, then a bad one": lambda s: [s.part(), replace(s.part(), index=9)],
     "two ends": lambda s: [s.end(), SegmentEnd(msn=s.msn - 1, duration_s=0.4)],
     "an init with an old number": lambda s: [s.end(), init(0)],
 }
-
-
-def _renamed(part: Part, **changed: int) -> Part:
-    values = {name: getattr(part, name) for name in Part.__slots__}
-    return Part(**{**values, **changed})
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -1,0 +1,98 @@
+"""The multivariant playlist, as whole strings and as strangers read it."""
+
+import m3u8
+import pytest
+from playlist_reader import read_multivariant_playlist
+
+from hls import VariantInfo, render_multivariant
+
+
+def variant(**changed: object) -> VariantInfo:
+    values: dict[str, object] = {
+        "uri": "source/playlist.m3u8",
+        "bandwidth_bps": 6_250_000,
+        "average_bandwidth_bps": 5_500_000,
+        "codecs": ("avc1.640028", "mp4a.40.2"),
+        "width": 1920,
+        "height": 1080,
+        "frame_rate": 30000 / 1001,
+        "independent_segments": True,
+        **changed,
+    }
+    return VariantInfo(**values)  # type: ignore[arg-type]
+
+
+LADDER = """\
+#EXTM3U
+#EXT-X-INDEPENDENT-SEGMENTS
+#EXT-X-STREAM-INF:BANDWIDTH=6250000,AVERAGE-BANDWIDTH=5500000,CODECS="avc1.640028,mp4a.40.2",\
+RESOLUTION=1920x1080,FRAME-RATE=29.970
+source/playlist.m3u8
+#EXT-X-STREAM-INF:BANDWIDTH=2000000,AVERAGE-BANDWIDTH=1800000,CODECS="avc1.640028,mp4a.40.2",\
+RESOLUTION=854x480,FRAME-RATE=60.000
+480p/playlist.m3u8
+"""
+
+AUDIO_ONLY = """\
+#EXTM3U
+#EXT-X-STREAM-INF:BANDWIDTH=200000,AVERAGE-BANDWIDTH=180000,CODECS="mp4a.40.2"
+source/playlist.m3u8
+"""
+
+
+def test_a_ladder() -> None:
+    small = variant(
+        uri="480p/playlist.m3u8",
+        bandwidth_bps=2_000_000,
+        average_bandwidth_bps=1_800_000,
+        width=854,
+        height=480,
+        frame_rate=60.0,
+    )
+    text = render_multivariant([variant(), small])
+    assert text.decode() == LADDER
+    assert render_multivariant([variant(), small]) == text
+    playlist = read_multivariant_playlist(text)
+    assert playlist.independent_segments
+    assert [found.uri for found in playlist.variants] == [
+        "source/playlist.m3u8",
+        "480p/playlist.m3u8",
+    ]
+    read = m3u8.loads(text.decode())
+    assert read.is_variant
+    assert read.is_independent_segments
+    first = read.playlists[0].stream_info
+    assert first.bandwidth == 6_250_000
+    assert first.average_bandwidth == 5_500_000
+    assert first.codecs == "avc1.640028,mp4a.40.2"
+    assert first.resolution == (1920, 1080)
+    assert first.frame_rate == pytest.approx(29.970)
+
+
+def test_audio_only_has_no_picture_attributes() -> None:
+    text = render_multivariant(
+        [
+            variant(
+                bandwidth_bps=200_000,
+                average_bandwidth_bps=180_000,
+                codecs=("mp4a.40.2",),
+                width=None,
+                height=None,
+                frame_rate=None,
+                independent_segments=False,
+            )
+        ]
+    )
+    assert text.decode() == AUDIO_ONLY
+    read_multivariant_playlist(text)
+
+
+def test_one_dependent_rendition_takes_the_tag_from_all() -> None:
+    text = render_multivariant([variant(), variant(independent_segments=False)])
+    assert b"INDEPENDENT" not in text
+
+
+def test_an_unknown_frame_rate_is_left_out() -> None:
+    text = render_multivariant([variant(frame_rate=None)])
+    assert b"RESOLUTION=1920x1080\n" in text
+    read_multivariant_playlist(text)
