@@ -1,0 +1,87 @@
+"""A server and a client joined back to back, and a server alone at any point of a session."""
+
+from collections.abc import Callable
+
+import pytest
+
+from rtmpcore import (
+    Connect,
+    ConnectAccepted,
+    Connection,
+    CreateStream,
+    Event,
+    Limits,
+    Publish,
+    PublishStarted,
+    Role,
+    Signal,
+    StreamCreated,
+)
+
+RANDOM = bytes(range(256)) * 12
+
+CONNECT = Connect(app="live", tc_url="rtmp://host/live", properties={"type": "nonprivate"})
+PUBLISH = Publish(stream_id=1, name="live_key")
+STARTED = PublishStarted(stream_id=1, description="go")
+
+
+def drain(connection: Connection) -> list[Event]:
+    """Pull events until there is none."""
+    events = []
+    while not isinstance(event := connection.next_event(), Signal):
+        events.append(event)
+    return events
+
+
+class ConnectionPair:
+    """A server and a client whose bytes reach each other, by default whole."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
+        self.server = Connection(Role.SERVER, random_bytes=RANDOM, limits=limits)
+        self.client = Connection(Role.CLIENT, random_bytes=RANDOM, limits=limits)
+        self.piece_bytes = 1 << 30
+        assert self.exchange() == []
+
+    def exchange(self) -> list[Event]:
+        """Carry bytes both ways until both are silent; return all events, in order."""
+        events = []
+        silent = 0
+        ends = (self.client, self.server)
+        while silent < 2:
+            data = ends[0].data_to_send()
+            silent = 0 if data else silent + 1
+            for start in range(0, len(data), self.piece_bytes):
+                ends[1].receive_data(data[start : start + self.piece_bytes])
+                events += drain(ends[1])
+            ends = (ends[1], ends[0])
+        return events
+
+    def send(self, sender: Connection, event: Event, expect: list[Event] | None = None) -> None:
+        """Send an event; by default what went in comes out at the other end, and nothing else."""
+        sender.send(event)
+        assert self.exchange() == ([event] if expect is None else expect)
+
+    def connect(self) -> None:
+        """Go to IDLE."""
+        self.send(self.client, CONNECT)
+        self.send(self.server, ConnectAccepted())
+
+    def publish(self) -> None:
+        """Go on to PUBLISHING on message stream 1."""
+        self.connect()
+        self.send(self.client, CreateStream(name="live_key"), [StreamCreated(stream_id=1)])
+        self.send(self.client, PUBLISH)
+        self.send(self.server, STARTED)
+
+
+@pytest.fixture
+def pair() -> ConnectionPair:
+    """A pair after the handshake."""
+    return ConnectionPair()
+
+
+@pytest.fixture
+def make_pair() -> Callable[[Limits], ConnectionPair]:
+    """Make a pair with other limits."""
+    return ConnectionPair
