@@ -97,8 +97,9 @@ def make_safe(
 
 
 def render_json(_logger: object, _method: str, event_dict: Mapping[str, Value]) -> str:
-    """Structlog renderer: one JSON object, ASCII only, so that no reader sees a control character."""
-    return json.dumps(event_dict, ensure_ascii=True, allow_nan=False)
+    """Structlog renderer: one JSON object, in ASCII, so that no control character gets out."""
+    head = {name: event_dict[name] for name in ("timestamp", "level", "event")}
+    return json.dumps(head | dict(event_dict), ensure_ascii=True, allow_nan=False)
 
 
 def render_text(_logger: object, _method: str, event_dict: Mapping[str, Value]) -> str:

@@ -1,0 +1,257 @@
+"""Settings: each source, their order, and the one line that each mistake gets."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from origin.config import Address, Settings, load_settings, parse_address
+from origin.errors import ConfigError, StartupError
+
+
+def _load(
+    tmp_path: Path, toml: str | None = None, environment: dict[str, str] | None = None, **flags: Any
+) -> Settings:
+    file = None
+    if toml is not None:
+        file = tmp_path / "h.toml"
+        file.write_text(toml)
+    return load_settings(config_file=file, environment=environment or {}, flags=flags)
+
+
+def test_without_any_source_the_documented_defaults_hold(tmp_path: Path) -> None:
+    settings = _load(tmp_path)
+    assert settings == Settings()
+    assert settings.http_address == Address("127.0.0.1", 8080)
+    assert settings.rtmp_address == Address("127.0.0.1", 1935)
+    assert settings.data == Path("headrace-data")
+    assert (settings.demo, settings.ladder, settings.admin_token) == (False, "none", None)
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    toml = 'http = "a:1"\nrtmp = "a:2"\nladder = "none"\nwindow_segments = 20'
+    settings = _load(
+        tmp_path, toml, {"HEADRACE_HTTP": "b:1", "HEADRACE_RTMP": "b:2"}, http="c:1", rtmp=None
+    )
+    assert (settings.http, settings.rtmp, settings.window_segments) == ("c:1", "b:2", 20)
+
+
+def test_the_environment_may_name_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "named.toml"
+    file.write_text("demo = true")
+    assert load_settings(environment={"HEADRACE_CONFIG": str(file)}).demo
+    other = tmp_path / "other.toml"
+    other.write_text("")
+    assert not load_settings(config_file=other, environment={"HEADRACE_CONFIG": str(file)}).demo
+
+
+@pytest.mark.parametrize(
+    ("toml", "field", "value"),
+    [
+        ('data = "/var/lib/headrace"', "data", Path("/var/lib/headrace")),
+        ("demo = true", "demo", True),
+        ('log_format = "json"', "log_format", "json"),
+        ("segment_target_s = 4", "segment_target_s", 4.0),
+        ("part_target_s = 0.5", "part_target_s", 0.5),
+        ('admin_token = "0123456789abcdef"', "admin_token", "0123456789abcdef"),
+    ],
+)
+def test_toml_values_keep_their_types(tmp_path: Path, toml: str, field: str, value: object) -> None:
+    assert getattr(_load(tmp_path, toml), field) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("HEADRACE_DATA", "/d", "data", Path("/d")),
+        ("HEADRACE_DEMO", "true", "demo", True),
+        ("HEADRACE_DEMO", "0", "demo", False),
+        ("HEADRACE_WINDOW_SEGMENTS", "30", "window_segments", 30),
+        ("HEADRACE_DRAIN_TIMEOUT_S", "2.5", "drain_timeout_s", 2.5),
+        ("HEADRACE_LOG_LEVEL", "debug", "log_level", "debug"),
+        ("HEADRACE_ADMIN_TOKEN", "1234567890123456", "admin_token", "1234567890123456"),
+    ],
+)
+def test_variables_are_text_that_becomes_the_type(
+    tmp_path: Path, variable: str, text: str, field: str, value: object
+) -> None:
+    assert getattr(_load(tmp_path, environment={variable: text}), field) == value
+
+
+def test_build_switches_and_foreign_variables_are_no_settings(tmp_path: Path) -> None:
+    environment = {"HEADRACE_PURE": "1", "HEADRACE_SANITIZE": "x", "HEADRACES": "y", "HTTP": "z"}
+    assert _load(tmp_path, environment=environment) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("htpp = 1", "{file}: unknown setting 'htpp'"),
+        ("[http]\nport = 1", "{file}: http: expected str, got object"),
+        ("[origin]\nhttp = 'a:1'", "{file}: unknown setting 'origin'"),
+        ("http = 8080", "{file}: http: expected str, got int"),
+        ("demo = 'true'", "{file}: demo: expected bool, got str"),
+        ("demo = 1", "{file}: demo: expected bool, got int"),
+        ("data = 5", "{file}: data: expected a path"),
+        ("data = ''", "{file}: data: expected a path"),
+        ('data = "a\\u0000b"', "{file}: data: expected a path"),
+        ("window_segments = 5", "{file}: window_segments: expected int >= 6"),
+        ("window_segments = 6.5", "{file}: window_segments: expected int, got float"),
+        ("window_segments = '6'", "{file}: window_segments: expected int, got str"),
+        ("segment_target_s = nan", "{file}: segment_target_s: expected float >= 1.0"),
+        ("drain_timeout_s = inf", "{file}: drain_timeout_s: expected float <= 3600.0"),
+        ("log_format = 'xml'", "{file}: log_format: invalid enum value 'xml'"),
+        ("x = ", "{file}: not TOML: Invalid value (at end of document)"),
+        (
+            "part_target_s = 1.2",
+            "{file}: part_target_s: part_target_s (1.2) must be at most half of"
+            " segment_target_s (2)",
+        ),
+        (
+            "part_target_s = 0.6\nsegment_target_s = 1",
+            "{file}: part_target_s: part_target_s (0.6) must be at most half of"
+            " segment_target_s (1)",
+        ),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(tmp_path: Path, toml: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, toml)
+    assert str(caught.value) == message.format(file=tmp_path / "h.toml")
+
+
+def test_a_file_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "h.toml"
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"h\.toml: not TOML: [^\n]*$"):
+        load_settings(config_file=file, environment={})
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("missing", "No such file or directory"), (".", "Is a directory")]
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=f": {reason}$"):
+        load_settings(config_file=tmp_path / name, environment={})
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"HEADRACE_HTPP": "x"}, "environment: unknown setting 'HEADRACE_HTPP'"),
+        ({"HEADRACE_http": "x"}, "environment: unknown setting 'HEADRACE_http'"),
+        ({"HEADRACE_": "x"}, "environment: unknown setting 'HEADRACE_'"),
+        ({"HEADRACE_DEMO": "maybe"}, "HEADRACE_DEMO: expected bool"),
+        ({"HEADRACE_WINDOW_SEGMENTS": "x"}, "HEADRACE_WINDOW_SEGMENTS: expected int"),
+        ({"HEADRACE_HTTP": "8080"}, "HEADRACE_HTTP: expected HOST:PORT"),
+    ],
+)
+def test_a_mistake_in_the_environment_is_named(
+    tmp_path: Path, environment: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, environment=environment)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("ladder", ["720p,480p", "1080p", "", "None"])
+def test_a_ladder_is_refused_for_now(tmp_path: Path, ladder: str) -> None:
+    with pytest.raises(ConfigError, match=r'^--ladder: only "none" works: transcoding is not in'):
+        _load(tmp_path, ladder=ladder)
+
+
+def test_a_flag_is_named_as_it_was_typed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--log-format: invalid enum value 'xml'$"):
+        _load(tmp_path, log_format="xml")
+
+
+def test_a_mistake_is_refused_even_where_a_later_source_would_replace_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="window_segments: expected int >= 6"):
+        _load(tmp_path, "window_segments = 1", {"HEADRACE_WINDOW_SEGMENTS": "20"})
+
+
+@pytest.mark.parametrize("secret", ["tooshort", "with a space in it", "sécret-sécret-sécret"])
+def test_a_bad_admin_token_is_not_repeated(tmp_path: Path, secret: str) -> None:
+    with pytest.raises(ConfigError, match=r"^HEADRACE_ADMIN_TOKEN: must be 16 to 256") as caught:
+        _load(tmp_path, environment={"HEADRACE_ADMIN_TOKEN": secret})
+    assert secret not in str(caught.value)
+
+
+def test_the_admin_token_is_in_no_repr(tmp_path: Path) -> None:
+    settings = _load(tmp_path, environment={"HEADRACE_ADMIN_TOKEN": "0123456789abcdef"})
+    assert settings.admin_token == "0123456789abcdef"
+    assert "0123456789abcdef" not in repr(settings)
+    assert repr(Settings()).startswith("Settings(http=")
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(AttributeError):
+        Settings().http = "x"  # type: ignore[misc]
+
+
+def test_a_config_error_refuses_the_start() -> None:
+    assert issubclass(ConfigError, StartupError)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8080", Address("127.0.0.1", 8080)),
+        ("localhost:0", Address("localhost", 0)),
+        ("0.0.0.0:65535", Address("0.0.0.0", 65535)),
+        ("[::1]:80", Address("::1", 80)),
+        ("[::]:0", Address("::", 0)),
+        ("[fe80::1%eth0]:1935", Address("fe80::1%eth0", 1935)),
+    ],
+)
+def test_addresses_are_read_and_written(text: str, address: Address) -> None:
+    assert parse_address(text) == address
+    assert str(address) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "expected HOST:PORT"),
+        ("localhost", "expected HOST:PORT"),
+        ("localhost:", "the port must be a number from 0 to 65535"),
+        ("localhost:65536", "the port must be"),
+        ("localhost:-1", "the port must be"),
+        ("localhost:http", "the port must be"),
+        ("localhost:\u0663", "the port must be"),
+        ("localhost:000080", "the port must be"),
+        (":80", "the host is missing"),
+        ("[]:80", "brackets are for IPv6"),
+        ("[localhost]:80", "brackets are for IPv6"),
+        ("::1:80", "an IPv6 address goes in brackets"),
+        ("http://localhost:80", "an IPv6 address goes in brackets"),
+        ("//localhost:80", "a character that no host has"),
+        ("local host:80", "a character that no host has"),
+        ("local\nhost:80", "a character that no host has"),
+        ("[::1:80", "an IPv6 address goes in brackets"),
+    ],
+)
+def test_what_is_no_address_says_why(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        parse_address(text)
+
+
+@given(st.text())
+def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
+    try:
+        address = parse_address(text)
+    except ValueError:
+        return
+    assert parse_address(str(address)) == address
+
+
+@given(st.dictionaries(st.sampled_from(["http", "data", "demo", "window_segments"]), st.text()))
+def test_any_environment_gives_settings_or_one_line(values: dict[str, str]) -> None:
+    environment = {"HEADRACE_" + name.upper(): text for name, text in values.items()}
+    try:
+        outcome = repr(load_settings(environment=environment))
+    except ConfigError as error:
+        outcome = str(error)
+    assert len(outcome.splitlines()) == 1
