@@ -1,0 +1,218 @@
+"""A broadcast fed by hand, a backend in memory, and connections over memory streams."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+import trio
+import trio.testing
+from http_peers import HttpPeer, MemoryStream
+
+from edge.backend import CreatedStream, CreateStreamRequest, StreamInfo
+from edge.errors import AlreadyLive, NoSuchStream, NotLive
+from edge.http.connection import HttpConnection
+from edge.http.messages import Application
+from edge.http.response import DateLine
+from edge.http.routes import App
+from edge.http.settings import HttpSettings
+from edge.live import LiveRendition, LiveStreams
+from hls.media import InitSegment, MediaEvent, Part, Presentation, SegmentEnd
+from hls.timeline import Timeline, TimelineSettings
+
+PARTS = 5
+PART_S = 0.4
+
+
+class Feed:
+    """Publishes numbered parts of `PART_S`, `PARTS` to a segment of two seconds."""
+
+    def __init__(self, name: str = "source", *, window_segments: int = 15) -> None:
+        settings = TimelineSettings(window_segments=window_segments)
+        self.rendition = LiveRendition(
+            name=name, timeline=Timeline(token="tok", started_at_s=0.0, settings=settings)
+        )
+        self.published = 0
+
+    def begin(self) -> None:
+        self.rendition.publish(
+            [
+                Presentation(target_duration_s=2, part_target_s=PART_S),
+                InitSegment(
+                    index=0,
+                    data=b"init",
+                    codecs=("avc1.64001f", "mp4a.40.2"),
+                    width=1280,
+                    height=720,
+                    frame_rate=30.0,
+                ),
+            ]
+        )
+
+    def part(self) -> str:
+        """Publish the next part (and the end of its segment if it is the last); return its name."""
+        msn, index = divmod(self.published, PARTS)
+        events: list[MediaEvent] = [
+            Part(
+                msn=msn,
+                index=index,
+                duration_s=PART_S,
+                independent=index == 0,
+                data=b"<%d.%d>" % (msn, index),
+                init_index=0,
+                discontinuity=False,
+                media_time_s=self.published * PART_S,
+            )
+        ]
+        if index == PARTS - 1:
+            events.append(SegmentEnd(msn=msn, duration_s=PARTS * PART_S))
+        self.published += 1
+        self.rendition.publish(events)
+        return f"part-tok-{msn}.{index}.m4s"
+
+    def segment(self) -> None:
+        """Publish parts until a segment ends."""
+        self.part()
+        while self.published % PARTS:
+            self.part()
+
+    def ready(self) -> "Feed":
+        """Begin, and publish the first segment."""
+        self.begin()
+        self.segment()
+        return self
+
+
+@dataclass
+class FakeBackend:
+    """Streams in a dict; the admin token is "admin", a stream's key is "key-" and its id."""
+
+    streams: dict[str, StreamInfo] = field(default_factory=dict)
+    error: Exception | None = None
+    """Raised by `live_streams`."""
+    delay_s: float = 0.0
+
+    def add(self, stream_id: str, *, status: str = "idle") -> None:
+        self.streams[stream_id] = StreamInfo(
+            id=stream_id,
+            title="A title",
+            status="live" if status == "live" else "idle",
+            broadcaster_id="me",
+        )
+
+    async def create_stream(self, request: CreateStreamRequest) -> CreatedStream:
+        stream_id = f"s{len(self.streams) + 1}"
+        created = CreatedStream(
+            id=stream_id,
+            title=request.title,
+            status="idle",
+            broadcaster_id=request.broadcaster_id,
+            chat_enabled=request.chat_enabled,
+            recording_enabled=request.recording_enabled,
+            stream_key=f"key-{stream_id}",
+        )
+        self.add(stream_id)
+        return created
+
+    async def live_streams(self) -> list[StreamInfo]:
+        if self.error is not None:
+            raise self.error
+        await trio.sleep(self.delay_s)
+        return [info for info in self.streams.values() if info.status == "live"]
+
+    async def get_stream(self, stream_id: str) -> StreamInfo:
+        if stream_id not in self.streams:
+            raise NoSuchStream
+        return self.streams[stream_id]
+
+    async def start(self, stream_id: str) -> StreamInfo:
+        if self.streams[stream_id].status == "live":
+            raise AlreadyLive
+        self.add(stream_id, status="live")
+        return self.streams[stream_id]
+
+    async def end(self, stream_id: str) -> StreamInfo:
+        if self.streams[stream_id].status != "live":
+            raise NotLive
+        self.add(stream_id)
+        return self.streams[stream_id]
+
+    async def is_admin(self, token: str) -> bool:
+        return token == "admin"
+
+    async def owns(self, stream_id: str, stream_key: str) -> bool:
+        return stream_key == f"key-{stream_id}"
+
+
+@pytest.fixture
+def make_feed() -> Callable[..., Feed]:
+    return Feed
+
+
+@pytest.fixture
+def feed() -> Feed:
+    """A broadcast that has published nothing yet."""
+    return Feed()
+
+
+@pytest.fixture
+def live(feed: Feed) -> LiveStreams:
+    """`feed` is on air as "one"."""
+    live = LiveStreams()
+    live.open("one", {"source": feed.rendition})
+    return live
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+@pytest.fixture
+def app(live: LiveStreams, backend: FakeBackend) -> App:
+    return App(live=live, backend=backend)
+
+
+@dataclass
+class Client(HttpPeer):
+    """A peer together with the server's end of its connection."""
+
+    connection: HttpConnection
+    server_stream: MemoryStream
+    done: trio.Event
+
+    def __init__(self) -> None:
+        client, self.server_stream = trio.testing.memory_stream_pair()
+        super().__init__(client)
+        self.done = trio.Event()
+
+
+Connect = Callable[..., Client]
+
+
+@pytest.fixture
+def connect(nursery: trio.Nursery, app: App, autojump_clock: trio.testing.MockClock) -> Connect:
+    """Open connections to `app`, or to another; time jumps while everybody waits."""
+
+    def open_connection(
+        application: Application | None = None,
+        *,
+        received: bytes = b"",
+        **limits: float,
+    ) -> Client:
+        client = Client()
+        client.connection = HttpConnection(
+            client.server_stream,
+            app if application is None else application,
+            settings=HttpSettings(**limits),  # type: ignore[arg-type]
+            date=DateLine(),
+            received=received,
+        )
+
+        async def serve() -> None:
+            await client.connection.run()
+            client.done.set()
+
+        nursery.start_soon(serve)
+        return client
+
+    return open_connection

@@ -1,0 +1,211 @@
+"""Live renditions: what a publish makes visible, and whom it wakes."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from edge.http.response import Response
+from edge.live import LiveStreams
+from edge.table import Gate
+from hls.request import Directives
+
+if TYPE_CHECKING:
+    from .conftest import Feed
+
+PLAIN = Directives()
+
+
+def body(answer: Response | Gate[Directives | str] | Gate[None] | None) -> bytes:
+    assert isinstance(answer, Response)
+    return b"".join(answer.chunks)
+
+
+G = TypeVar("G", Directives | str, None)
+
+
+def gate_of(answer: Response | Gate[G] | None) -> Gate[G]:
+    """Wait at the gate, as a held request does: one at which nobody waits is soon forgotten."""
+    assert isinstance(answer, Gate)
+    answer.add(lambda: None)
+    return answer
+
+
+def test_everything_is_held_until_the_first_segment_is_complete(feed: "Feed") -> None:
+    plain = gate_of(feed.rendition.playlist(PLAIN))
+    part = gate_of(feed.rendition.playlist(Directives(0, 1)))
+    feed.begin()
+    feed.part()
+    assert plain.response is None
+    feed.segment()
+    assert b"seg-tok-0.m4s" in body(plain.response)
+    assert body(part.response) == body(plain.response)
+    assert feed.rendition.waiting == 0
+
+
+def test_a_playlist_is_rendered_once_per_version(feed: "Feed") -> None:
+    feed.ready()
+    first = feed.rendition.playlist(PLAIN)
+    assert feed.rendition.playlist(PLAIN) is first
+    blocked = feed.rendition.playlist(Directives(0))
+    assert blocked is not first
+    assert feed.rendition.playlist(Directives(0, 2)) is blocked
+    assert isinstance(first, Response)
+    assert isinstance(blocked, Response)
+    assert first.chunks[0] is blocked.chunks[0]
+    feed.part()
+    assert feed.rendition.playlist(PLAIN) is not first
+
+
+def test_playlists_say_how_long_they_may_be_kept(feed: "Feed") -> None:
+    feed.ready()
+    plain, blocked = feed.rendition.playlist(PLAIN), feed.rendition.playlist(Directives(0))
+    assert isinstance(plain, Response)
+    assert isinstance(blocked, Response)
+    assert b"Cache-Control: public, max-age=0, s-maxage=1\r\n" in plain.head
+    assert b"Cache-Control: public, max-age=12\r\n" in blocked.head  # six target durations
+    for response in (plain, blocked):
+        assert b"Content-Type: application/vnd.apple.mpegurl\r\n" in response.head
+
+
+def test_waiting_for_a_part_and_for_a_segment(feed: "Feed") -> None:
+    feed.ready()
+    part, segment = (gate_of(feed.rendition.playlist(d)) for d in (Directives(1, 1), Directives(1)))
+    feed.part()
+    assert part.response is None
+    feed.part()
+    assert b"part-tok-1.1.m4s" in body(part.response)
+    assert segment.response is None
+    feed.segment()
+    assert b"seg-tok-1.m4s" in body(segment.response)
+
+
+def test_equal_requests_share_a_gate(feed: "Feed") -> None:
+    feed.ready()
+    assert feed.rendition.playlist(Directives(1, 0)) is feed.rendition.playlist(Directives(1, 0))
+    assert feed.rendition.waiting == 1
+
+
+def test_too_far_ahead_is_a_bad_request(feed: "Feed") -> None:
+    feed.ready()
+    answer = feed.rendition.playlist(Directives(9))
+    assert isinstance(answer, Response)
+    assert answer.status == 400
+
+
+def test_one_part_past_the_end_of_a_segment_means_the_next_one(feed: "Feed") -> None:
+    feed.ready()
+    gate = gate_of(feed.rendition.playlist(Directives(0, 5)))
+    feed.part()
+    assert b"part-tok-1.0.m4s" in body(gate.response)
+
+
+def test_media_is_served_under_its_name_with_the_very_bytes(feed: "Feed") -> None:
+    feed.ready()
+    assert body(feed.rendition.media("init-tok-0.mp4")) == b"init"
+    assert body(feed.rendition.media("part-tok-0.2.m4s")) == b"<0.2>"
+    assert body(feed.rendition.media("seg-tok-0.m4s")) == b"<0.0><0.1><0.2><0.3><0.4>"
+    segment, part = (feed.rendition.media(f"{n}.m4s") for n in ("seg-tok-0", "part-tok-0.2"))
+    assert isinstance(segment, Response)
+    assert isinstance(part, Response)
+    assert segment.chunks[2] is part.chunks[0]
+    assert b"Cache-Control: public, max-age=86400, immutable\r\n" in part.head
+    assert feed.rendition.media("part-tok-0.9.m4s") is None
+
+
+def test_the_hinted_part_is_held_and_becomes_the_part(feed: "Feed") -> None:
+    feed.ready()
+    gate = gate_of(feed.rendition.media("part-tok-1.0.m4s"))
+    assert feed.rendition.media("part-tok-1.1.m4s") is None
+    name = feed.part()
+    assert gate.response is feed.rendition.media(name)
+
+
+def test_a_hinted_part_that_never_comes_is_not_found(feed: "Feed") -> None:
+    feed.ready()
+    gate = gate_of(feed.rendition.media("part-tok-1.0.m4s"))
+    feed.rendition.end()
+    assert gate.response is not None
+    assert gate.response.status == 404
+
+
+def test_the_end_answers_held_reloads_with_endlist(feed: "Feed") -> None:
+    feed.ready()
+    gate = gate_of(feed.rendition.playlist(Directives(1, 3)))
+    feed.rendition.end()
+    assert b"#EXT-X-ENDLIST" in body(gate.response)
+    assert b"#EXT-X-ENDLIST" in body(feed.rendition.playlist(Directives(99)))
+
+
+def test_an_end_before_the_first_segment_answers_whoever_waits(feed: "Feed") -> None:
+    feed.begin()
+    gate = gate_of(feed.rendition.playlist(PLAIN))
+    feed.rendition.end()
+    assert gate.response is not None
+    assert gate.response.status == 400
+
+
+def test_old_media_leaves_the_table(make_feed: Callable[..., "Feed"]) -> None:
+    feed = make_feed(window_segments=1).ready()
+    for _ in range(30):
+        feed.segment()
+    assert feed.rendition.media("seg-tok-0.m4s") is None
+    assert feed.rendition.media("part-tok-0.0.m4s") is None
+    assert feed.rendition.media("init-tok-0.mp4") is not None
+
+
+def test_nothing_published_changes_nothing(feed: "Feed") -> None:
+    feed.ready()
+    before = feed.rendition.playlist(PLAIN)
+    feed.rendition.publish([])
+    assert feed.rendition.playlist(PLAIN) is before
+
+
+def test_the_master_waits_for_every_rendition(make_feed: Callable[..., "Feed"]) -> None:
+    high, low = make_feed("source"), make_feed("360p")
+    live = LiveStreams()
+    live.open("one", {"source": high.rendition, "360p": low.rendition})
+    stream = live.get("one")
+    assert stream is not None
+    gate = gate_of(stream.master())
+    high.ready()
+    assert gate.response is None
+    low.ready()
+    text = body(gate.response)
+    assert text.index(b"source/playlist.m3u8") < text.index(b"360p/playlist.m3u8")
+    assert stream.master() is gate.response
+
+
+def test_the_master_of_an_ended_broadcast_is_gone(live: LiveStreams, feed: "Feed") -> None:
+    stream = live.get("one")
+    assert stream is not None
+    gate = gate_of(stream.master())
+    feed.begin()
+    feed.rendition.end()
+    assert gate.response is not None
+    assert gate.response.status == 404
+
+
+def test_close_answers_whoever_is_held_and_forgets(live: LiveStreams, feed: "Feed") -> None:
+    feed.ready()
+    reload = gate_of(feed.rendition.playlist(Directives(1)))
+    hinted = gate_of(feed.rendition.media("part-tok-1.0.m4s"))
+    live.close("one")
+    live.close("one")
+    assert live.get("one") is None
+    assert len(live) == 0
+    for gate in (reload, hinted):
+        assert gate.response is not None
+        assert gate.response.status == 404
+    assert feed.rendition.media("init-tok-0.mp4") is None
+    feed.part()  # the segmenter may still be at it: harmless
+
+
+def test_opening_again_closes_what_was_open(
+    live: LiveStreams, feed: "Feed", make_feed: Callable[..., "Feed"]
+) -> None:
+    gate = gate_of(feed.rendition.playlist(PLAIN))
+    fresh = make_feed()
+    live.open("one", {"source": fresh.rendition})
+    assert gate.response is not None
+    stream = live.get("one")
+    assert stream is not None
+    assert stream.renditions["source"] is fresh.rendition
