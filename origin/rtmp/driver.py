@@ -87,7 +87,7 @@ class RtmpDriver:
         if self._slice_left < 0:
             await self.flush()
             await trio.lowlevel.checkpoint()
-            self._slice_left = EVENTS_PER_SLICE
+            self._slice_left = EVENTS_PER_SLICE - 1
         while True:
             try:
                 event = self._protocol.next_event()

@@ -1,0 +1,264 @@
+"""The origin as a process: what is opened, in which order it starts and stops.
+
+::
+
+    process nursery
+      |- broadcasts.run        store writes, ENDLISTs, freeing of media
+      |- serve_http            listeners, one task per viewer connection
+      |- RtmpServer.serve      listeners, one task per publisher
+      |- demo                  a child process, on request
+      '- signals               SIGTERM, SIGINT: begin the stop
+
+A stop is graceful and bounded by ``drain_timeout_s``, in this order: broadcasts end, so that every
+viewer gets the last parts and then ENDLIST; publishers are disconnected; HTTP answers what it
+holds; the store closes. A second signal cuts it short.
+
+Everything that can fail at the start (folder, database, token, ports) is opened before anything
+runs, and fails as `StartupError` with one line.
+
+May import everything of ours.
+"""
+
+import resource
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+import trio
+
+from control import AdminToken, SqliteStore, StoreError, load_or_create_admin_token
+from edge.http.routes import App
+from edge.http.server import serve_http
+from edge.http.settings import HttpSettings
+from edge.live import LiveStreams
+from hls import TimelineSettings
+from hls.segmenter_settings import SegmenterSettings
+from origin.backend import OriginBackend
+from origin.broadcast import Broadcasts
+from origin.config import Address, Settings
+from origin.demo.launch import run_demo
+from origin.errors import StartupError
+from origin.ingest import Ingest
+from origin.rtmp.server import RtmpServer, RtmpServerSettings
+
+DATABASE_NAME: Final = "headrace.sqlite3"
+ADMIN_TOKEN_NAME: Final = "admin-token"
+
+FAREWELL_S: Final = 0.3
+"""From ENDLIST to the end of HTTP: players that were between two requests fetch it."""
+
+BACKLOG: Final = 1_024
+"""Connections that the kernel completes before we accept them."""
+
+log = structlog.get_logger("app")
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a running origin can be reached, with the ports that the kernel chose for 0."""
+
+    http: Address
+    rtmp: Address
+
+
+async def run(
+    settings: Settings, *, task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run an origin until SIGTERM or SIGINT, then drain; returns when everything is closed.
+
+    Args:
+        settings: Checked settings.
+        task_status: Reports the addresses once connections are accepted.
+
+    Raises:
+        StartupError: Something needed cannot be opened; nothing was served.
+
+    Cancellation: stops at once, without a drain; nothing outlives it.
+    """
+    _raise_file_limit()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with _open_store(settings) as store:
+            origin = _Origin(settings, store, _admin_token(settings))
+            http = await _listen("HTTP", settings.http_address)
+            rtmp = await _listen("RTMP", settings.rtmp_address)
+            listening = Listening(_address(http), _address(rtmp))
+            async with trio.open_nursery() as process_nursery:
+                await origin.start(process_nursery, http, rtmp)
+                log.info("listening", http=str(listening.http), rtmp=str(listening.rtmp))
+                _greet(settings, listening)
+                if settings.demo:
+                    process_nursery.start_soon(origin.run_demo, listening)
+                task_status.started(listening)
+
+                await anext(signals)
+                log.info("stopping")
+                process_nursery.cancel_scope.deadline = (
+                    trio.current_time() + settings.drain_timeout_s
+                )
+                process_nursery.start_soon(_cut_short, signals, process_nursery.cancel_scope)
+                await origin.stop()
+                process_nursery.cancel_scope.cancel(reason="drained")
+    log.info("stopped")
+
+
+class _Origin:
+    """The parts of a running origin, and the order of their start and end."""
+
+    def __init__(self, settings: Settings, store: SqliteStore, admin_token: AdminToken) -> None:
+        self._settings = settings
+        self._store = store
+        live = LiveStreams()
+        self._broadcasts = Broadcasts(
+            live=live,
+            store=store,
+            timeline_settings=TimelineSettings(window_segments=settings.window_segments),
+        )
+        backend = OriginBackend(store=store, broadcasts=self._broadcasts, admin_token=admin_token)
+        self._http_app = App(live=live, backend=backend)
+        ingest = Ingest(
+            store=store,
+            broadcasts=self._broadcasts,
+            segmenter_settings=SegmenterSettings(
+                segment_target_s=settings.segment_target_s, part_target_s=settings.part_target_s
+            ),
+        )
+        self._rtmp_server = RtmpServer(
+            admit=ingest.admit,
+            settings=RtmpServerSettings(
+                handshake_timeout_s=settings.handshake_timeout_s,
+                publish_timeout_s=settings.publish_timeout_s,
+                max_connections=settings.max_rtmp_connections,
+            ),
+        )
+        self._rtmp_scope = trio.CancelScope()
+        self._http_stop = trio.Event()
+        self._http_done = trio.Event()
+        self._demo_scope = trio.CancelScope()
+
+    async def start(
+        self,
+        process_nursery: trio.Nursery,
+        http: Sequence[trio.SocketListener],
+        rtmp: Sequence[trio.SocketListener],
+    ) -> None:
+        """Start everything; returns when connections are accepted."""
+        await process_nursery.start(self._broadcasts.run)
+        await process_nursery.start(self._serve_http, http)
+        await process_nursery.start(self._serve_rtmp, rtmp)
+
+    async def stop(self) -> None:
+        """Drain; the caller bounds it."""
+        self._demo_scope.cancel(reason="server stopping")
+        anybody_live = self._broadcasts.end_all("server stopping")
+        self._rtmp_scope.cancel(reason="server stopping")
+        await self._broadcasts.settled()
+        if anybody_live:
+            await trio.sleep(FAREWELL_S)
+        self._http_stop.set()
+        await self._http_done.wait()
+
+    async def run_demo(self, listening: Listening) -> None:
+        """Publish the built-in broadcast until the stop begins."""
+        with self._demo_scope:
+            await run_demo(
+                self._store,
+                rtmp=listening.rtmp,
+                http=listening.http,
+                log_format=self._settings.log_format,
+            )
+
+    async def _serve_http(
+        self,
+        listeners: Sequence[trio.SocketListener],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        settings = HttpSettings(
+            max_connections=self._settings.max_http_connections,
+            drain_timeout_s=self._settings.drain_timeout_s,
+        )
+        await serve_http(
+            listeners,
+            self._http_app,
+            settings=settings,
+            stop=self._http_stop,
+            task_status=task_status,
+        )
+        self._http_done.set()
+
+    async def _serve_rtmp(
+        self,
+        listeners: Sequence[trio.SocketListener],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        with self._rtmp_scope:
+            await self._rtmp_server.serve(listeners, task_status=task_status)
+
+
+async def _cut_short(signals: AsyncIterator[int], process_scope: trio.CancelScope) -> None:
+    await anext(signals)
+    log.warning("stopping at once")
+    process_scope.cancel(reason="second signal")
+
+
+@asynccontextmanager
+async def _open_store(settings: Settings) -> AsyncIterator[SqliteStore]:
+    try:
+        store = await SqliteStore.open(settings.data / DATABASE_NAME)
+    except StoreError as error:
+        raise StartupError(str(error)) from error
+    async with store:
+        if store.abandoned:
+            log.warning("ended broadcasts that a crash left live", count=store.abandoned)
+        yield store
+
+
+def _admin_token(settings: Settings) -> AdminToken:
+    if settings.admin_token is not None:
+        return AdminToken(settings.admin_token)
+    try:
+        return load_or_create_admin_token(settings.data / ADMIN_TOKEN_NAME)
+    except StoreError as error:
+        raise StartupError(str(error)) from error
+
+
+async def _listen(what: str, address: Address) -> list[trio.SocketListener]:
+    try:
+        return await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StartupError(f"cannot listen for {what} on {address}: {reason}") from error
+
+
+def _address(listeners: Sequence[trio.SocketListener]) -> Address:
+    """Where the first of them listens; a host name may have given several."""
+    host, port = listeners[0].socket.getsockname()[:2]
+    return Address(host, port)
+
+
+def _greet(settings: Settings, listening: Listening) -> None:
+    """Tell a person at the terminal where to go. Never a secret, only where it lies."""
+    lines = [
+        f"Headrace watches and API   http://{_reachable(listening.http)}/",
+        f"OBS: server                rtmp://{_reachable(listening.rtmp)}/live",
+        "OBS: stream key            the streamKey that POST /api/streams returns",
+    ]
+    if settings.admin_token is None:
+        lines.append(f"Admin token                in {settings.data / ADMIN_TOKEN_NAME}")
+    print("\n".join(lines), flush=True)
+
+
+def _reachable(address: Address) -> Address:
+    """An address that a person on this machine can type, for one that means every interface."""
+    return Address("localhost", address.port) if address.host in ("0.0.0.0", "::") else address
+
+
+def _raise_file_limit() -> None:
+    """Take as many descriptors as we may: each viewer and each publisher is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

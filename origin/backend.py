@@ -1,0 +1,116 @@
+"""`edge.backend.Backend` for the process that owns the truth: over the store and the broadcasts.
+
+The store knows what a stream is, `Broadcasts` knows whether it is live this instant; both are
+asked, and the second wins. Who may do what is the API layer's business.
+
+May import control, edge and origin's own.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from control import AdminToken, Store, Stream, StreamStatus
+from edge.backend import CreatedStream, CreateStreamRequest, StreamInfo
+from edge.errors import AlreadyLive, NoSuchStream, NotLive
+from origin.broadcast import SOURCE, AlreadyLiveError, Broadcasts, NotLiveError
+
+MAX_LISTED: Final = 10_000
+"""Live streams in one answer: more than one process can carry."""
+
+
+class OriginBackend:
+    """The owner of the truth about streams.
+
+    Args:
+        store: The streams.
+        broadcasts: Their broadcasts.
+        admin_token: The token that may do everything.
+    """
+
+    def __init__(self, *, store: Store, broadcasts: Broadcasts, admin_token: AdminToken) -> None:
+        self._store = store
+        self._broadcasts = broadcasts
+        self._admin_token = admin_token
+
+    async def create_stream(self, request: CreateStreamRequest) -> CreatedStream:
+        """See `edge.backend.Backend.create_stream`."""
+        stream, key = await self._store.create_stream(
+            broadcaster_id=request.broadcaster_id,
+            title=request.title,
+            chat_enabled=request.chat_enabled,
+            recording_enabled=request.recording_enabled,
+        )
+        return CreatedStream(stream_key=key, **msgspec.structs.asdict(self._info(stream)))
+
+    async def live_streams(self) -> list[StreamInfo]:
+        """See `edge.backend.Backend.live_streams`."""
+        stored = await self._store.list_streams(status=StreamStatus.LIVE, limit=MAX_LISTED)
+        known = {stream.id for stream in stored}
+        for stream_id in self._broadcasts.live_stream_ids():
+            if stream_id not in known:  # live for an instant: the store is told next
+                stream = await self._store.get_stream(stream_id)
+                stored += [stream] if stream is not None else []
+        infos = map(self._info, stored)
+        return [info for info in infos if info.status == "live"]
+
+    async def get_stream(self, stream_id: str) -> StreamInfo:
+        """See `edge.backend.Backend.get_stream`."""
+        return self._info(await self._find(stream_id))
+
+    async def start(self, stream_id: str) -> StreamInfo:
+        """See `edge.backend.Backend.start`."""
+        stream = await self._find(stream_id)
+        try:
+            self._broadcasts.start(stream.id)
+        except AlreadyLiveError:
+            raise AlreadyLive from None
+        return self._info(stream)
+
+    async def end(self, stream_id: str) -> StreamInfo:
+        """See `edge.backend.Backend.end`."""
+        stream = await self._find(stream_id)
+        try:
+            self._broadcasts.end_stream(stream.id, "ended by API")
+        except NotLiveError:
+            raise NotLive from None
+        return self._info(stream)
+
+    async def is_admin(self, token: str) -> bool:
+        """See `edge.backend.Backend.is_admin`."""
+        return self._admin_token.matches(token)
+
+    async def owns(self, stream_id: str, stream_key: str) -> bool:
+        """See `edge.backend.Backend.owns`."""
+        return await self._store.verify_key(stream_id, stream_key)
+
+    async def _find(self, stream_id: str) -> Stream:
+        stream = await self._store.get_stream(stream_id)
+        if stream is None:
+            raise NoSuchStream
+        return stream
+
+    def _info(self, stream: Stream) -> StreamInfo:
+        broadcast = self._broadcasts.live(stream.id)
+        playable = broadcast is not None and broadcast.rendition is not None
+        status, started_at_s, ended_at_s = self._broadcasts.state(stream)
+        return StreamInfo(
+            id=stream.id,
+            title=stream.title,
+            status=status.value,
+            broadcaster_id=stream.broadcaster_id,
+            started_at=_iso8601(started_at_s),
+            ended_at=_iso8601(ended_at_s),
+            quality=[SOURCE] if playable else [],
+            chat_enabled=stream.chat_enabled,
+            recording_enabled=stream.recording_enabled,
+        )
+
+
+def _iso8601(at_s: float | None) -> str | None:
+    """UTC seconds since 1970 as ``2026-08-01T12:00:00.000Z``."""
+    if at_s is None:
+        return None
+    text = datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,318 @@
+"""The life of a broadcast: idle -> live -> ended, and what has to happen around each step.
+
+`Broadcasts` is the truth about who is live in this process. Its steps (`start`, `publish`, `end`)
+are synchronous: they change the state, the viewers' view of it and the publisher's connection at
+once, and leave what takes time to `run`, which one task of the process does:
+
+* the store learns of each step, in order per stream, again and again while the disk refuses;
+* EXT-X-ENDLIST follows `END_DELAY_S` after the last parts, since hls.js never loads parts that it
+  first sees together with ENDLIST (llhls.md EN-06);
+* an ended broadcast's media stays for the duration of its playlist (rfc8216bis 6.2.1), then goes.
+
+Bounds: one live broadcast per stream; one ended broadcast per stream, since a new one's media
+replaces the old one's; one row to write per stream.
+
+A stream that is live by API (`start`) may wait for its publisher for as long as it likes; one that
+has lost its publisher ends.
+
+May import hls, edge, control and trio; never rtmpcore.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from secrets import token_hex
+from typing import Final, Protocol
+
+import structlog
+import trio
+
+from control import Store, StoreError, Stream, StreamStatus, UnknownStreamError
+from edge.live import LiveRendition, LiveStreams
+from hls.timeline import Timeline, TimelineSettings
+
+END_DELAY_S: Final = 0.6
+"""From the last parts to ENDLIST: a slow viewer's round trip, well under hls.js's time-out."""
+
+STORE_RETRY_S: Final = 5.0
+SOURCE: Final = "source"
+"""Name of the rendition that is the publisher's own media."""
+
+TOKEN_BYTES: Final = 6
+"""Random bytes in a broadcast's token: no two broadcasts of a stream ever share a media URL."""
+
+log = structlog.get_logger("broadcast")
+
+
+class AlreadyLiveError(Exception):
+    """The stream is live, or has a publisher, already."""
+
+    def __init__(self) -> None:
+        super().__init__("stream is already live")
+
+
+class NotLiveError(Exception):
+    """There is no broadcast to end."""
+
+    def __init__(self) -> None:
+        super().__init__("stream is not live")
+
+
+class Feed(Protocol):
+    """What a broadcast asks of its publisher."""
+
+    def stop(self, reason: str) -> None:
+        """Publish what is half cut, then hang up. Synchronous; idempotent."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Broadcast:
+    """One live period of a stream. Only `Broadcasts` changes it."""
+
+    stream_id: str
+
+    started_at_s: float
+    """When it went live, UTC."""
+
+    token: str = field(default_factory=lambda: token_hex(TOKEN_BYTES))
+    """Part of every media URL of this broadcast."""
+
+    ended_at_s: float | None = None
+    """When it ended, UTC."""
+
+    feed: Feed | None = None
+    """Its publisher, if one is connected."""
+
+    rendition: LiveRendition | None = None
+    """What viewers see of it; None before the first media arrives."""
+
+    endlist_due_s: float = 0.0
+    """Trio time at which ENDLIST is due, once it has ended."""
+
+    free_due_s: float = 0.0
+    """Trio time at which its media goes."""
+
+
+class Broadcasts:
+    """Every broadcast of this process.
+
+    Args:
+        live: Where viewers find renditions.
+        store: Learns of each step.
+        timeline_settings: For the timelines of new broadcasts.
+        clock: Gives UTC seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        *,
+        live: LiveStreams,
+        store: Store,
+        timeline_settings: TimelineSettings,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._live_streams = live
+        self._store = store
+        self._timeline_settings = timeline_settings
+        self._clock = clock
+        self._live: dict[str, Broadcast] = {}
+        self._ended: dict[str, Broadcast] = {}  # whose media is still served
+        self._unwritten: dict[str, Broadcast] = {}  # whose state the store does not have yet
+        self._changed = trio.Event()
+
+    # -- steps: synchronous, never a checkpoint
+
+    def start(self, stream_id: str) -> Broadcast:
+        """Go live without a publisher (yet).
+
+        Raises:
+            AlreadyLiveError: It is live.
+        """
+        if stream_id in self._live:
+            raise AlreadyLiveError
+        broadcast = Broadcast(stream_id, self._clock())
+        self._live[stream_id] = broadcast
+        self._note(broadcast)
+        log.info("broadcast started", stream=stream_id)
+        return broadcast
+
+    def publish(self, stream_id: str, feed: Feed) -> Broadcast:
+        """Give a stream its publisher; goes live by itself.
+
+        Raises:
+            AlreadyLiveError: It has a publisher.
+        """
+        broadcast = self._live.get(stream_id) or self.start(stream_id)
+        if broadcast.feed is not None:
+            raise AlreadyLiveError
+        broadcast.feed = feed
+        return broadcast
+
+    def open_media(self, broadcast: Broadcast) -> LiveRendition:
+        """Begin to serve a live broadcast; call it when its first media has just arrived.
+
+        The wall clock now is the programme date-time of media time zero.
+        """
+        timeline = Timeline(
+            token=broadcast.token, started_at_s=self._clock(), settings=self._timeline_settings
+        )
+        broadcast.rendition = LiveRendition(name=SOURCE, timeline=timeline)
+        previous = self._ended.pop(broadcast.stream_id, None)
+        if previous is not None:
+            _end_playlist(previous)
+        self._live_streams.open(broadcast.stream_id, {SOURCE: broadcast.rendition})
+        return broadcast.rendition
+
+    def end(self, broadcast: Broadcast, reason: str) -> None:
+        """End a broadcast and disconnect its publisher; no effect on one that has ended.
+
+        Args:
+            broadcast: The one to end.
+            reason: For the log and for the publisher's closing line.
+        """
+        if broadcast.ended_at_s is not None:
+            return
+        broadcast.ended_at_s = self._clock()
+        del self._live[broadcast.stream_id]
+        feed, broadcast.feed = broadcast.feed, None
+        if feed is not None:
+            feed.stop(reason)  # its last parts, before the end of the playlist
+        self._begin_linger(broadcast)
+        self._note(broadcast)
+        log.info("broadcast ended", stream=broadcast.stream_id, reason=reason)
+
+    def end_stream(self, stream_id: str, reason: str) -> None:
+        """End a stream's broadcast.
+
+        Raises:
+            NotLiveError: It has none.
+        """
+        broadcast = self._live.get(stream_id)
+        if broadcast is None:
+            raise NotLiveError
+        self.end(broadcast, reason)
+
+    def end_all(self, reason: str) -> bool:
+        """End every live broadcast; tells whether there was any."""
+        live = list(self._live.values())
+        for broadcast in live:
+            self.end(broadcast, reason)
+        return bool(live)
+
+    # -- questions
+
+    def live(self, stream_id: str) -> Broadcast | None:
+        """Return the stream's live broadcast, or None."""
+        return self._live.get(stream_id)
+
+    def live_stream_ids(self) -> Iterator[str]:
+        """Ids of the streams that are live."""
+        return iter(list(self._live))
+
+    def state(self, stream: Stream) -> tuple[StreamStatus, float | None, float | None]:
+        """Return status, start and end of a stored stream as they are now, not as last written."""
+        broadcast = self._live.get(stream.id) or self._unwritten.get(stream.id)
+        if broadcast is not None:
+            status = StreamStatus.LIVE if broadcast.ended_at_s is None else StreamStatus.ENDED
+            return status, broadcast.started_at_s, broadcast.ended_at_s
+        return stream.status, stream.started_at, stream.ended_at
+
+    # -- what takes time
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Follow up on the steps until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tidy)
+            nursery.start_soon(self._write)
+            task_status.started()
+
+    async def settled(self) -> None:
+        """Return when viewers of ended broadcasts have ENDLIST and the store knows everything.
+
+        Needs `run` beside it. A store that fails keeps it waiting: bound it from outside.
+        """
+        while self._unwritten or any(map(_awaits_endlist, self._ended.values())):
+            await self._changed.wait()
+
+    async def _tidy(self) -> None:
+        """Write ENDLISTs and free media when they are due."""
+        while True:
+            next_s = self._tidy_now(trio.current_time())
+            with trio.move_on_at(next_s):
+                await self._changed.wait()
+
+    def _tidy_now(self, now_s: float) -> float:
+        """Do what is due; returns when there is more to do."""
+        next_s = float("inf")
+        for stream_id, broadcast in list(self._ended.items()):
+            if _awaits_endlist(broadcast) and broadcast.endlist_due_s <= now_s:
+                _end_playlist(broadcast)
+                self._wake()
+            if broadcast.free_due_s <= now_s:
+                self._live_streams.close(stream_id)
+                del self._ended[stream_id]
+            else:
+                awaited = _awaits_endlist(broadcast)
+                next_s = min(next_s, broadcast.endlist_due_s if awaited else broadcast.free_due_s)
+        return next_s
+
+    async def _write(self) -> None:
+        """Bring the store up to date, for as long as it takes."""
+        while True:
+            if not self._unwritten:
+                await self._changed.wait()
+                continue
+            broadcast = next(iter(self._unwritten.values()))
+            ended_at_s = broadcast.ended_at_s
+            try:
+                await self._store.set_status(
+                    broadcast.stream_id, StreamStatus.LIVE, broadcast.started_at_s
+                )
+                if ended_at_s is not None:
+                    await self._store.set_status(
+                        broadcast.stream_id, StreamStatus.ENDED, ended_at_s
+                    )
+            except UnknownStreamError:
+                log.warning("the stream of a broadcast is gone", stream=broadcast.stream_id)
+            except StoreError as error:  # the broadcast goes on; the truth is here
+                log.error("cannot store the state of a broadcast", reason=str(error))
+                await trio.sleep(STORE_RETRY_S)
+                continue
+            if broadcast.ended_at_s == ended_at_s:
+                self._forget(broadcast)
+
+    def _begin_linger(self, broadcast: Broadcast) -> None:
+        if broadcast.rendition is None:
+            return
+        timeline = broadcast.rendition.timeline
+        if not timeline.ready:  # nobody has seen anything of it
+            self._live_streams.close(broadcast.stream_id)
+            return
+        linger_s = (len(timeline.segments) + 1) * timeline.presentation.target_duration_s
+        broadcast.endlist_due_s = trio.current_time() + END_DELAY_S
+        broadcast.free_due_s = broadcast.endlist_due_s + linger_s
+        self._ended[broadcast.stream_id] = broadcast
+
+    def _note(self, broadcast: Broadcast) -> None:
+        self._unwritten.pop(broadcast.stream_id, None)  # the newest goes last: no stream starves
+        self._unwritten[broadcast.stream_id] = broadcast
+        self._wake()
+
+    def _forget(self, broadcast: Broadcast) -> None:
+        if self._unwritten.get(broadcast.stream_id) is broadcast:
+            del self._unwritten[broadcast.stream_id]
+            self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+
+
+def _awaits_endlist(broadcast: Broadcast) -> bool:
+    return broadcast.rendition is not None and not broadcast.rendition.timeline.ended
+
+
+def _end_playlist(broadcast: Broadcast) -> None:
+    if broadcast.rendition is not None and not broadcast.rendition.timeline.ended:
+        broadcast.rendition.end()
