@@ -42,6 +42,10 @@ _AUDIO_BITRATE_BPS: Final = 128_000
 #: Samples of an AAC-LC frame.
 _AUDIO_BLOCK: Final = 1024
 
+#: FFmpeg's encoder holds three blocks back (one primes, two are looked at). The sound is known in
+#: advance, so it is fed that much earlier and comes out beside its picture.
+_AUDIO_AHEAD: Final = 3 * _AUDIO_BLOCK
+
 #: A longer gap (a suspended machine) is skipped in the sound too, not made up for.
 _MAX_CATCH_UP_S: Final = 1.0
 
@@ -108,7 +112,9 @@ class DemoEncoder:
         if self._sound is None:  # only now is it known which wall-clock time is frame 0
             self._sound = Sound(self._clock() - frame / FRAME_RATE)
         return [
-            *self._encode_audio(self._sound, until=frame * SAMPLE_RATE // FRAME_RATE),
+            *self._encode_audio(
+                self._sound, until=frame * SAMPLE_RATE // FRAME_RATE + _AUDIO_AHEAD
+            ),
             *self._encode_video(frame),
         ]
 
