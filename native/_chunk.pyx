@@ -276,6 +276,8 @@ cdef class ChunkReader:
         cdef Py_ssize_t most_messages = len(out) + self._max_messages_per_feed
         cdef Py_ssize_t pending_bytes = self._pending_bytes
         cdef Py_ssize_t copied, used
+        if size == 0:
+            return 0  # `data` may be NULL
         if pending_bytes > 0:
             copied = min(size, <Py_ssize_t>MAX_HEADER_BYTES)
             memcpy(stitch, self._pending, pending_bytes)
