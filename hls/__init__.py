@@ -6,16 +6,22 @@ here opens, reads or waits. The media half (`sample`, `h264`, `aac`, `clock`, `c
 (`timeline`, `playlist`, `bandwidth`, `multivariant`, `request`) turns those into what viewers get.
 """
 
+from hls.aac import AacConfig
 from hls.bandwidth import Bandwidth
 from hls.errors import HlsError, MediaError, UsageError
+from hls.h264 import AvcConfig
 from hls.media import InitSegment, MediaEvent, Part, Presentation, SegmentEnd
 from hls.multivariant import VariantInfo, render_multivariant
 from hls.playlist import render_media_playlist
 from hls.request import BadRequest, Directives, Ready, Wait, decide, parse_directives
 from hls.sample import Sample, TrackKind
+from hls.segmenter import Segmenter
+from hls.segmenter_settings import SegmenterSettings
 from hls.timeline import Changes, Media, Timeline, TimelineSettings
 
 __all__ = [
+    "AacConfig",
+    "AvcConfig",
     "BadRequest",
     "Bandwidth",
     "Changes",
@@ -30,6 +36,8 @@ __all__ = [
     "Ready",
     "Sample",
     "SegmentEnd",
+    "Segmenter",
+    "SegmenterSettings",
     "Timeline",
     "TimelineSettings",
     "TrackKind",

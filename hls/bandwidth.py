@@ -56,8 +56,9 @@ class BandwidthMeter:
     def measured(self) -> Bandwidth:
         """The rates of everything added so far, rounded up; zero before the first segment."""
         average_bps = _bps(self._total_bits, self._total_ns) if self._total_ns else 0
-        # A stream of segments too short to make any set of 0.5 TD yet has only its mean to show.
-        return Bandwidth(self._peak_bps or average_bps, average_bps)
+        # Early on there may be no set that counts, or only quiet ones: a peak is never below the
+        # mean.
+        return Bandwidth(max(self._peak_bps, average_bps), average_bps)
 
     def add(self, *, size_bytes: int, duration_ns: int, target_duration_s: int) -> None:
         """Count one complete segment.

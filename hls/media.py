@@ -11,6 +11,7 @@ Order, which consumers may rely on (every bullet holds per rendition)::
     (Part+ SegmentEnd)*             parts of one msn in index order from 0, then the end of that msn
 
 * ``SegmentEnd`` comes in the same result list as the last ``Part`` of its segment, right behind it.
+  Only when a broadcast ends or breaks just between two parts does it come alone.
 * msn grows by one from segment to segment, across discontinuities and changes of configuration.
 * The bytes of a segment are the concatenation of its parts' bytes.
 * The duration of a segment is the exact sum of its parts' durations, before either is rounded.

@@ -1,9 +1,9 @@
 """Coded pictures and audio frames as they enter the packager.
 
-A `Sample` is one access unit with the publisher's own stamps: signed milliseconds, unwrapped (RTMP's
-32 bits are gone), of an arbitrary origin, as jittery as the publisher made them. `hls.clock` turns
-them into ticks. It is a tuple because one is made for every message of every publisher: a frozen
-dataclass costs four times as much to make.
+A `Sample` is one access unit with the publisher's own stamps: signed milliseconds, unwrapped
+(RTMP's 32 bits are gone), of an arbitrary origin, as jittery as the publisher made them.
+`hls.clock` turns them into ticks. It is a tuple because one is made for every message of every
+publisher: a frozen dataclass costs four times as much to make.
 """
 
 import enum

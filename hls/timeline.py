@@ -140,8 +140,8 @@ class Segment:
     size_bytes: int = 0
     clock_end_ns: int = 0
     """Media clock at the end of its last part."""
-    appeared_ns: int | None = None
-    """Media clock of the version that first listed it; None until then."""
+    appeared_ns: int = 0
+    """Media clock of the version that first listed it whole; 0 until then."""
     parts_until_ns: int = 0
     """Media clock until which its parts can be fetched, once they are unlisted."""
     until_ns: int = 0
@@ -490,7 +490,7 @@ class Timeline:
         ):
             self._remove(self.segments.popleft())
         for segment in reversed(self.segments):
-            if segment.appeared_ns is not None:
+            if segment.appeared_ns:
                 break
             segment.appeared_ns = self._clock_ns
         self._longest_playlist_ns = max(self._longest_playlist_ns, self._listed_ns)
@@ -500,9 +500,9 @@ class Timeline:
         self.discontinuity_sequence += segment.discontinuity
         # "until the time at which it first appeared in the Playlist plus the segment's Availability
         # Duration": its own duration plus that of the longest playlist containing it (6.2.2).
-        appeared_ns = self._clock_ns if segment.appeared_ns is None else segment.appeared_ns
         segment.until_ns = max(
-            appeared_ns + segment.duration_ns + self._longest_playlist_ns, segment.parts_until_ns
+            segment.appeared_ns + segment.duration_ns + self._longest_playlist_ns,
+            segment.parts_until_ns,
         )
         self._segment_grace.append(segment)
 

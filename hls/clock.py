@@ -1,0 +1,156 @@
+"""From the publisher's stamps to media time.
+
+Publishers stamp in whole milliseconds from an arbitrary origin; players want a timeline that
+starts at zero and never breaks. An *epoch* is a stretch in which the publisher's clock can be
+believed, and within it media time is the stamp plus a constant::
+
+    publisher   ... 81234 81267 81300 | 12 45 78 ...     (went back: another clock)
+    media ms    ...  9000  9033  9066 | 9100 9133 ...    (a new epoch, marked as a discontinuity)
+
+`MediaClock` keeps that constant and says when a stamp does not belong to the epoch. Video takes its
+ticks from it directly. `AudioClock` counts samples instead, since milliseconds are too coarse for
+22.7 us of audio: stamps only steer it when count and stamp have drifted apart.
+
+Invariant: times that either hands out never go back within an epoch, nor from one to the next.
+"""
+
+from typing import Final
+
+from hls.segmenter_settings import SegmenterSettings
+
+VIDEO_TIMESCALE: Final = 90_000
+"""Ticks a second of every video track; 90 to a millisecond, so RTMP's stamps are exact in it."""
+
+TICKS_PER_MS: Final = VIDEO_TIMESCALE // 1000
+
+
+class MediaClock:
+    """Maps stamps of the current epoch to media time, and notices its end.
+
+    Media time counts milliseconds from the first sample of the broadcast.
+    """
+
+    __slots__ = (
+        "_backstep_ms",
+        "_front_ms",
+        "_jump_ms",
+        "_last_audio_ms",
+        "_last_video_ms",
+        "_max_pause_ms",
+        "_offset_ms",
+        "_started",
+    )
+
+    def __init__(self, settings: SegmenterSettings) -> None:
+        self._jump_ms = round(settings.max_jump_s * 1000)
+        self._backstep_ms = round(settings.max_backstep_s * 1000)
+        self._max_pause_ms = round(settings.max_pause_s * 1000)
+        self._offset_ms = 0
+        self._started = False
+        self._forget()
+
+    def start(self, stamp_ms: int, earliest_ms: int, *, same_publisher: bool) -> int:
+        """Begin an epoch with its first sample.
+
+        Args:
+            stamp_ms: The publisher's stamp of that sample.
+            earliest_ms: Media time that is taken already.
+            same_publisher: The stamps of the last epoch and of this one come from one clock unless
+                they contradict it: a pause in them is then a pause in media time too.
+
+        Returns:
+            Media time of the sample, ``earliest_ms`` or, after a pause, later.
+        """
+        media_ms = earliest_ms
+        if same_publisher and self._started:
+            pause_ms = stamp_ms + self._offset_ms - earliest_ms
+            if 0 < pause_ms <= self._max_pause_ms:
+                media_ms += pause_ms
+        self._offset_ms = media_ms - stamp_ms
+        self._started = True
+        self._forget()
+        self._front_ms = stamp_ms
+        return media_ms
+
+    def _forget(self) -> None:
+        self._last_video_ms: int | None = None
+        self._last_audio_ms: int | None = None
+        self._front_ms = 0
+
+    def accepts_video(self, stamp_ms: int) -> bool:
+        """Return whether a picture's stamp continues the epoch; if so, remember it."""
+        last_ms = self._last_video_ms
+        if stamp_ms > self._front_ms:
+            if stamp_ms > self._front_ms + self._jump_ms:
+                return False
+            self._front_ms = stamp_ms
+        if last_ms is not None and stamp_ms < last_ms - self._backstep_ms:
+            return False
+        self._last_video_ms = stamp_ms
+        return True
+
+    def accepts_audio(self, stamp_ms: int) -> bool:
+        """Return whether an audio frame's stamp continues the epoch; if so, remember it."""
+        last_ms = self._last_audio_ms
+        if stamp_ms > self._front_ms:
+            if stamp_ms > self._front_ms + self._jump_ms:
+                return False
+            self._front_ms = stamp_ms
+        if last_ms is not None and stamp_ms < last_ms - self._backstep_ms:
+            return False
+        self._last_audio_ms = stamp_ms
+        return True
+
+    def media_ms(self, stamp_ms: int) -> int:
+        """Return the media time of a stamp of this epoch, in milliseconds."""
+        return stamp_ms + self._offset_ms
+
+
+class AudioClock:
+    """Counts the samples of an audio track; the publisher's stamps only steer it.
+
+    Args:
+        sample_rate: Samples a second, which is the track's timescale.
+        samples_per_frame: Duration of one frame.
+        drift_s: How far count and stamps may differ before one sample's duration makes up for it.
+    """
+
+    __slots__ = ("_drift", "_frame", "position", "sample_rate")
+
+    position: int
+    """Where the next frame starts, in samples of media time: the end of the last one. Whoever
+    places the first frame sets it."""
+
+    def __init__(self, sample_rate: int, samples_per_frame: int, drift_s: float) -> None:
+        self.sample_rate = sample_rate
+        self._frame = samples_per_frame
+        # Below one frame the correction could not be told from the grain of the frames.
+        self._drift = max(samples_per_frame, round(drift_s * sample_rate))
+        self.position = 0
+
+    def ticks(self, media_ms: int) -> int:
+        """Return media milliseconds in samples, rounded down."""
+        return media_ms * self.sample_rate // 1000
+
+    def place(self, media_ms: int, longest: int) -> int:
+        """Give the next frame its duration and advance `position` by it.
+
+        Stamps that run ahead make one frame longer, up to ``longest`` (the rest goes to the frames
+        behind it); stamps that fall behind make one shorter; a frame whose whole time is past is
+        not wanted.
+
+        Args:
+            media_ms: Media time that the publisher's stamp gives the frame.
+            longest: Most ticks it may last, at least a frame.
+
+        Returns:
+            Its duration in samples, at least 1; or 0 to leave the frame out.
+        """
+        drift = self.ticks(media_ms) - self.position
+        duration = self._frame
+        if drift > self._drift:
+            duration = min(duration + drift, longest)
+        elif drift < -self._drift:
+            duration = max(0, duration + drift)
+        self.position += duration
+        return duration

@@ -1,0 +1,268 @@
+"""One stretch of media without a discontinuity: samples of both tracks, cut into parts.
+
+Every sample that comes here continues the publisher's clock; the `Cutter` has the lengths to keep.
+How the shapes of live media are met:
+
+* A picture's duration is known when the next one comes; so the newest picture is *pending*.
+* A gap in the video, or jitter beyond the slack of PART-TARGET: decode times are pulled forward to
+  where the open part must end, and composition offsets grow by the same, so pictures are shown when
+  the publisher said (`Cutter.latest_end`). Decode times stay contiguous, parts stay short.
+* A gap longer than video_patience_s while audio goes on: parts of audio alone fill it. The pending
+  picture ends with the first of them; the next picture's *decode* time follows it contiguously, and
+  its duration, not a hole, spans the gap. Parts come on time, which players need most.
+* Equal and backward stamps: decode times step on by a millisecond until the stamps are ahead again.
+* Audio: see `AudioClock`; what starts before a part's end belongs to it, see `PartAssembler`.
+
+Invariants: decode times of a track are contiguous and durations positive, whatever the stamps; no
+part is longer than PART-TARGET (but see `hls.cutter`), no segment than TARGETDURATION allows.
+"""
+
+from typing import Final
+
+from hls.assembler import FOREVER, PartAssembler
+from hls.clock import TICKS_PER_MS, VIDEO_TIMESCALE, AudioClock, MediaClock
+from hls.cutter import MIN_STEP_TICKS, Cut, CutPlan, Cutter
+from hls.errors import MediaError
+from hls.fragment import NON_SYNC_FLAGS, SYNC_FLAGS
+from hls.media import MediaEvent
+from hls.probe import SAMPLE_OVERHEAD_BYTES
+from hls.sample import Sample
+from hls.segmenter_settings import SegmenterSettings
+from native import FragmentSample
+
+MAX_COMPOSITION_TICKS: Final = 10 * VIDEO_TIMESCALE
+"""Composition offsets beyond ten seconds are garbage; they are cut down to this."""
+
+_NOTHING: Final[list[MediaEvent]] = []  # shared by all calls that yield nothing; never changed
+
+
+class Epoch:
+    """Cuts the media of one epoch.
+
+    Args:
+        plan: The lengths to keep; of the video track if ``has_video``, else of the audio track.
+        parts: Takes what is cut; its last segment has been ended.
+        clock: Says where stamps are in media time; already started for this epoch.
+        audio_clock: Counts the audio, None without audio.
+        has_video: There is a video track, and the first sample to come is an IDR picture.
+        start_ms: Media time of the first sample to come.
+        init_index: Which init segment describes its tracks.
+        discontinuity: It does not continue what was published before.
+        settings: Patience and bounds.
+    """
+
+    def __init__(
+        self,
+        *,
+        plan: CutPlan,
+        parts: PartAssembler,
+        clock: MediaClock,
+        audio_clock: AudioClock | None,
+        has_video: bool,
+        start_ms: int,
+        init_index: int,
+        discontinuity: bool,
+        settings: SegmenterSettings,
+    ) -> None:
+        start = start_ms * plan.timescale // 1000
+        parts.begin(
+            start=start,
+            timescale=plan.timescale,
+            sample_rate=audio_clock.sample_rate if audio_clock is not None else 0,
+            has_video=has_video,
+            init_index=init_index,
+            discontinuity=discontinuity,
+        )
+        self._plan = plan
+        self._parts = parts
+        self._media_ms = clock.media_ms
+        self._audio_clock = audio_clock
+        self._has_video = has_video
+        self._max_segment_bytes = settings.max_segment_bytes
+        self._cutter = Cutter(plan, start)
+        self._segment_bytes = 0
+        # The pending picture; None after a gap that audio has filled.
+        self._pending: Sample | None = None
+        self._pending_flags = SYNC_FLAGS
+        self._position = start  # where the pending picture falls on the timeline of the parts
+        self._video_time = start  # its decode time: the same, except after a filled gap
+        # How far audio may lead an open part's start before the part goes out without a picture.
+        patience_ms = round(settings.video_patience_s * 1000)
+        self._max_lead = plan.part_target + patience_ms * TICKS_PER_MS
+        # Without video it is the cutter that limits an audio frame, part by part.
+        rate = audio_clock.sample_rate if audio_clock is not None else 0
+        self._longest_frame = plan.part_target * rate // plan.timescale
+        self._max_absence = round(settings.max_jump_s * VIDEO_TIMESCALE)
+        self._has_audio_joined = False
+
+    @property
+    def forced_cuts(self) -> int:
+        """Segments so far that had to begin without an IDR picture."""
+        return self._cutter.forced_cuts
+
+    @property
+    def end_ms(self) -> int:
+        """Media time that all samples so far end by, after `finish`."""
+        end_ms = -(-self._cutter.part_start * 1000 // self._plan.timescale)
+        if self._audio_clock is not None:
+            clock = self._audio_clock
+            end_ms = max(end_ms, -(-clock.position * 1000 // clock.sample_rate))
+        return end_ms
+
+    def has_lost_video(self, stamp_ms: int) -> bool:
+        """Return whether a picture with this stamp comes too late to continue the epoch."""
+        if self._pending is not None:
+            return False
+        return self._media_ms(stamp_ms) * TICKS_PER_MS > self._video_time + self._max_absence
+
+    def place_first_picture(self, sample: Sample) -> None:
+        """Take the IDR picture that the epoch begins with."""
+        self._count(sample)
+        self._pending = sample
+
+    def place_picture(
+        self, sample: Sample, *, is_idr: bool, end_segment: bool = False
+    ) -> list[MediaEvent]:
+        """Take the next picture, and cut before it if a cut is due.
+
+        Args:
+            sample: The picture.
+            is_idr: Decoding can start with it.
+            end_segment: End the segment before it in any case.
+
+        Raises:
+            MediaError: The open segment has become too large.
+        """
+        self._count(sample)
+        cutter = self._cutter
+        parts = self._parts
+        wanted = self._media_ms(sample.dts_ms) * TICKS_PER_MS
+        latest = cutter.latest_end(wanted)
+        end = min(max(wanted, self._position + MIN_STEP_TICKS), latest)
+        pending = self._pending
+        if pending is not None:
+            self._finish_picture(pending, end)
+            may_cut = True
+        else:
+            # Audio has filled a gap. If the open part has none yet, there is nothing to end.
+            may_cut = parts.has_content(end)
+        if may_cut:
+            start = cutter.part_start
+            cut = cutter.advance(end, is_sync=is_idr, force=end_segment)
+            if cut is not Cut.NOTHING:
+                self._close(start, end, cut)
+        self._position = end
+        self._pending = sample
+        self._pending_flags = SYNC_FLAGS if is_idr else NON_SYNC_FLAGS
+        if parts.is_waiting:
+            return parts.drain(self._audio_position(), end)
+        return _NOTHING
+
+    def place_audio(self, sample: Sample) -> list[MediaEvent]:
+        """Take the next audio frame.
+
+        Raises:
+            MediaError: The open segment has become too large.
+        """
+        clock = self._audio_clock
+        if clock is None:
+            return _NOTHING
+        media_ms = self._media_ms(sample.dts_ms)
+        if not self._has_audio_joined:
+            self._has_audio_joined = True
+            clock.position = clock.ticks(media_ms)
+        time = clock.position
+        longest = self._longest_frame
+        if not self._has_video:
+            longest = self._cutter.latest_end(time) - time
+        duration = clock.place(media_ms, longest)
+        if duration == 0:
+            return _NOTHING
+        self._count(sample)
+        parts = self._parts
+        parts.add_audio(time, FragmentSample(sample.data, duration, 0, SYNC_FLAGS))
+        if not self._has_video:
+            start = self._cutter.part_start
+            end = clock.position
+            cut = self._cutter.advance(end, is_sync=True)
+            if cut is Cut.NOTHING:
+                return _NOTHING
+            self._close(start, end, cut)
+            return parts.drain(end, end)
+        ahead = clock.position * VIDEO_TIMESCALE // clock.sample_rate - self._max_lead
+        while ahead > self._cutter.part_start and self._fill_gap():
+            pass
+        if parts.is_waiting:
+            return parts.drain(clock.position, self._position)
+        return _NOTHING
+
+    def finish(self) -> list[MediaEvent]:
+        """End the epoch: give out everything that is held, and end the segment."""
+        cutter = self._cutter
+        parts = self._parts
+        start = cutter.part_start
+        end = start
+        if self._pending is not None:
+            # How long it was to be seen nobody knows; as long as the others.
+            latest = cutter.latest_end(self._position)
+            end = min(self._position + self._plan.interval, latest)
+            self._finish_picture(self._pending, end)
+        elif self._audio_clock is not None:
+            clock = self._audio_clock
+            position = clock.position * self._plan.timescale // clock.sample_rate
+            end = min(position, cutter.latest_end(start))
+        if end > start and parts.has_content(end):
+            cutter.advance(end, is_sync=True, force=True)
+            self._close(start, end, Cut.SEGMENT)
+        parts.take_late_audio()
+        events = parts.drain(FOREVER, end)
+        if parts.in_segment:  # it has ended with its last part, at the start of an empty one
+            events.append(parts.end_segment(start))
+        parts.drop_audio()
+        return events
+
+    def _fill_gap(self) -> bool:
+        """End the open part at its longest: audio has run ahead, and no picture is in sight.
+
+        Returns:
+            False if the open part would hold nothing: audio has only joined behind it.
+        """
+        cutter = self._cutter
+        start = cutter.part_start
+        if self._pending is not None:
+            end, cut = cutter.fill()
+            self._finish_picture(self._pending, end)
+            self._pending = None
+        elif self._parts.has_content(start + self._plan.part_target):
+            end, cut = cutter.fill()
+        else:
+            return False
+        self._position = end
+        self._close(start, end, cut)
+        return True
+
+    def _finish_picture(self, sample: Sample, end: int) -> None:
+        """Let the pending picture, ``sample``, last until ``end``, and hand it over."""
+        time = self._video_time
+        shown = self._media_ms(sample.pts_ms) * TICKS_PER_MS
+        offset = max(-MAX_COMPOSITION_TICKS, min(shown - time, MAX_COMPOSITION_TICKS))
+        self._parts.add_picture(
+            time, FragmentSample(sample.data, end - time, offset, self._pending_flags)
+        )
+        self._video_time = end
+
+    def _close(self, start: int, end: int, cut: Cut) -> None:
+        ends_segment = cut is Cut.SEGMENT
+        self._parts.close(start, end, ends_segment=ends_segment)
+        if ends_segment:
+            self._segment_bytes = 0
+
+    def _audio_position(self) -> int:
+        return self._audio_clock.position if self._audio_clock is not None else FOREVER
+
+    def _count(self, sample: Sample) -> None:
+        self._segment_bytes += len(sample.data) + SAMPLE_OVERHEAD_BYTES
+        if self._segment_bytes > self._max_segment_bytes:
+            raise MediaError(
+                f"a segment has more than {self._max_segment_bytes} bytes: lower the bitrate"
+            )

@@ -1,0 +1,320 @@
+"""What the packager must know about H.264: the decoder configuration record and the NAL units.
+
+Reads just enough: picture size after cropping, sample aspect ratio and frame rate out of the SPS,
+the codec string out of the record, and per sample whether it holds a picture and whether that is an
+IDR picture. It decodes no picture and changes no byte.
+
+A NAL unit is read where it lies; its emulation prevention bytes are removed only for the SPS. All
+lengths are checked before use; malformed input raises `MediaError` and nothing else.
+
+Spec: ISO/IEC 14496-15, 5.3.3.1 (AVCDecoderConfigurationRecord), 5.3.4.2 (samples); ISO/IEC
+14496-10, 7.3.1, 7.3.2.1.1, E.1.1 (NAL unit, SPS, VUI); RFC 6381, 3.3 (codec string).
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final, NamedTuple
+
+from hls.bits import BitReader
+from hls.errors import MediaError
+
+MAX_DIMENSION: Final = 16_384
+"""Level 6.2 allows 16,880 pixels a side; no browser decodes more than this."""
+
+_NAL_SLICE: Final = 1
+_NAL_IDR: Final = 5
+_NAL_SEI: Final = 6
+_NAL_SPS: Final = 7
+
+# 7.3.2.1.1: the profiles whose SPS carries chroma format and scaling lists.
+_HIGH_PROFILES: Final = frozenset((44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244))
+
+# Table E-1, aspect_ratio_idc 1 to 16.
+_ASPECT_RATIOS: Final = (
+    (1, 1), (12, 11), (10, 11), (16, 11), (40, 33), (24, 11), (20, 11), (32, 11),
+    (80, 33), (18, 11), (15, 11), (64, 33), (160, 99), (4, 3), (3, 2), (2, 1),
+)  # fmt: skip
+_EXTENDED_SAR: Final = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AvcConfig:
+    """A parsed AVCDecoderConfigurationRecord; equal records are equal configurations."""
+
+    record: bytes
+    """The record itself, as it goes into the ``avcC`` box."""
+
+    length_size: int
+    """Bytes of the length before each NAL unit of a sample: 1, 2 or 4."""
+
+    codec_string: str
+    """RFC 6381: ``avc1.PPCCLL``, from the record."""
+
+    width: int
+    """Coded picture width in luma samples, after cropping."""
+
+    height: int
+    """Coded frame height in luma samples, after cropping."""
+
+    sample_aspect_ratio: tuple[int, int]
+    """Width to height of one luma sample; (1, 1) when the stream does not say."""
+
+    frame_rate: Fraction | None
+    """Frames per second by the VUI's timing; None when absent or absurd. A claim, not a measure."""
+
+    @property
+    def display_width(self) -> int:
+        """Picture width in square pixels: ``width`` corrected by the sample aspect ratio."""
+        horizontal, vertical = self.sample_aspect_ratio
+        return max(1, (self.width * horizontal + vertical // 2) // vertical)
+
+    @classmethod
+    def parse(cls, record: bytes) -> "AvcConfig":
+        """Read a record, as FLV's AVC sequence header carries it.
+
+        Args:
+            record: Version 1, with at least one SPS and one PPS; bytes behind them are kept.
+
+        Raises:
+            MediaError: It is truncated, of another version, or its first SPS cannot be used.
+        """
+        if len(record) < 7:
+            raise MediaError("AVC configuration is truncated")
+        if record[0] != 1:
+            raise MediaError(f"AVC configuration has version {record[0]}, not 1")
+        length_size = (record[4] & 3) + 1
+        if length_size == 3:
+            raise MediaError("AVC configuration asks for 3-byte NAL unit lengths")
+        sps_units, end = _parameter_sets(record, 5, record[5] & 0x1F)
+        if end >= len(record):
+            raise MediaError("AVC configuration is truncated")
+        pps_units, _ = _parameter_sets(record, end, record[end])
+        if not sps_units or not pps_units:
+            raise MediaError("AVC configuration lacks an SPS or a PPS")
+        sps = _parse_sps(sps_units[0])
+        return cls(
+            record=bytes(record),
+            length_size=length_size,
+            codec_string=f"avc1.{record[1]:02x}{record[2]:02x}{record[3]:02x}",
+            width=sps.width,
+            height=sps.height,
+            sample_aspect_ratio=sps.sample_aspect_ratio,
+            frame_rate=sps.frame_rate,
+        )
+
+
+class NalSummary(NamedTuple):
+    """What the NAL units of one sample amount to."""
+
+    has_picture: bool
+    """It holds at least one slice; otherwise it is only parameter sets, SEI, delimiters, filler."""
+
+    is_idr: bool
+    """It holds an IDR slice: decoding can start here (sample flag "sync", part INDEPENDENT)."""
+
+
+# There are only these three, so none is made per sample.
+_NO_PICTURE: Final = NalSummary(has_picture=False, is_idr=False)
+_PICTURE: Final = NalSummary(has_picture=True, is_idr=False)
+_IDR: Final = NalSummary(has_picture=True, is_idr=True)
+
+
+def scan_nal_units(data: bytes | memoryview, length_size: int) -> NalSummary:
+    """Walk the length-prefixed NAL units of one sample.
+
+    Zero-length units are passed over: some encoders pad with them.
+
+    Args:
+        data: One access unit.
+        length_size: Bytes of each length, 1, 2 or 4, from the `AvcConfig`.
+
+    Raises:
+        MediaError: A length points past the end of the sample, or is itself cut off.
+
+    Cost: O(NAL units), about 0.25 us each; no byte is copied.
+    """
+    position = 0
+    end = len(data)
+    summary = _NO_PICTURE
+    while position < end:
+        start = position + length_size
+        size = int.from_bytes(data[position:start], "big")
+        position = start + size
+        if position > end:
+            raise MediaError("a NAL unit is longer than its video sample")
+        if size:
+            kind = data[start] & 0x1F
+            if kind == _NAL_IDR:
+                summary = _IDR
+            elif kind <= 2 and kind and summary is _NO_PICTURE:
+                # Types 1 and 2: a slice, or its data partition A. 3 and 4 never come alone.
+                summary = _PICTURE
+    return summary
+
+
+_KEYINT: Final = re.compile(rb"\bkeyint=(\d{1,9}|infinite)")
+
+
+def declared_keyframe_interval(data: bytes | memoryview, length_size: int) -> int | None:
+    """Return the longest GOP that x264 declares, in frames, or None if it declares nothing.
+
+    x264 (OBS, ffmpeg) writes its options as text into a user-data SEI of its first keyframe. OBS's
+    default gives GOPs of any length up to 250 frames, so what was seen first says little.
+
+    Args:
+        data: A sample that `scan_nal_units` has accepted.
+        length_size: As there.
+
+    Returns:
+        At least 1; 2**32 for ``keyint=infinite``.
+    """
+    for unit in _nal_units(data, length_size):
+        if unit and unit[0] & 0x1F == _NAL_SEI:
+            found = _KEYINT.search(unit)
+            if found is not None:
+                return 1 << 32 if found[1] == b"infinite" else max(1, int(found[1]))
+    return None
+
+
+def _nal_units(data: bytes | memoryview, length_size: int) -> Iterator[bytes]:
+    position = 0
+    while position < len(data):
+        start = position + length_size
+        position = start + int.from_bytes(data[position:start], "big")
+        yield bytes(data[start:position])
+
+
+def _parameter_sets(record: bytes, position: int, count: int) -> tuple[list[bytes], int]:
+    """Return ``count`` units behind the count byte at ``position``, and where they end."""
+    units = []
+    position += 1
+    for _ in range(count):
+        start = position + 2
+        position = start + int.from_bytes(record[position:start], "big")
+        if position > len(record):
+            raise MediaError("AVC configuration is truncated")
+        units.append(record[start:position])
+    return units, position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sps:
+    width: int
+    height: int
+    sample_aspect_ratio: tuple[int, int]
+    frame_rate: Fraction | None
+
+
+def _parse_sps(unit: bytes) -> _Sps:
+    """Read seq_parameter_set_rbsp (7.3.2.1.1) as far as the VUI's timing."""
+    if not unit or unit[0] & 0x1F != _NAL_SPS:
+        raise MediaError("AVC configuration has another NAL unit in place of its SPS")
+    # 7.4.1: 00 00 03 stands for 00 00 wherever it occurs.
+    bits = BitReader(unit[1:].replace(b"\x00\x00\x03", b"\x00\x00"), "SPS")
+    profile = bits.read(8)
+    bits.skip(16)  # constraint flags, level_idc: the record's copy counts
+    bits.unsigned()  # seq_parameter_set_id
+    chroma_format = 1
+    monochrome_planes = False
+    if profile in _HIGH_PROFILES:
+        chroma_format = bits.unsigned()
+        if chroma_format > 3:
+            raise MediaError(f"SPS has chroma format {chroma_format}")
+        if chroma_format == 3:
+            monochrome_planes = bits.flag()  # separate_colour_plane_flag
+        bits.unsigned()  # bit_depth_luma_minus8
+        bits.unsigned()  # bit_depth_chroma_minus8
+        bits.skip(1)  # qpprime_y_zero_transform_bypass_flag
+        if bits.flag():
+            for index in range(8 if chroma_format != 3 else 12):
+                if bits.flag():
+                    _skip_scaling_list(bits, 16 if index < 6 else 64)
+    bits.unsigned()  # log2_max_frame_num_minus4
+    _skip_picture_order(bits)
+    bits.unsigned()  # max_num_ref_frames
+    bits.skip(1)  # gaps_in_frame_num_value_allowed_flag
+    width = 16 * (bits.unsigned() + 1)
+    map_units = bits.unsigned() + 1
+    field_factor = 1 if bits.flag() else 2  # frame_mbs_only_flag
+    height = 16 * map_units * field_factor
+    if field_factor == 2:
+        bits.skip(1)  # mb_adaptive_frame_field_flag
+    bits.skip(1)  # direct_8x8_inference_flag
+    if bits.flag():
+        # Table 6-1 and equations 7-19 to 7-22: the unit of cropping.
+        sampled = 0 if monochrome_planes else chroma_format
+        unit_x = 2 if sampled in (1, 2) else 1
+        unit_y = (2 if sampled == 1 else 1) * field_factor
+        left, right, top, bottom = (bits.unsigned() for _ in range(4))
+        width -= unit_x * (left + right)
+        height -= unit_y * (top + bottom)
+    if not (0 < width <= MAX_DIMENSION and 0 < height <= MAX_DIMENSION):
+        raise MediaError(f"SPS has a picture of {width} by {height} pixels")
+    sample_aspect_ratio, frame_rate = (1, 1), None
+    if bits.flag():
+        sample_aspect_ratio, frame_rate = _parse_vui(bits)
+    return _Sps(
+        width=width,
+        height=height,
+        sample_aspect_ratio=sample_aspect_ratio,
+        frame_rate=frame_rate,
+    )
+
+
+def _skip_scaling_list(bits: BitReader, size: int) -> None:
+    """Pass over scaling_list() (7.3.2.1.1.1)."""
+    last = following = 8
+    for _ in range(size):
+        if following:
+            following = (last + bits.signed()) & 0xFF
+        last = following or last
+
+
+def _skip_picture_order(bits: BitReader) -> None:
+    """Pass over pic_order_cnt_type and what hangs on it."""
+    kind = bits.unsigned()
+    if kind > 2:
+        raise MediaError(f"SPS has picture order count type {kind}")
+    if kind == 0:
+        bits.unsigned()  # log2_max_pic_order_cnt_lsb_minus4
+    elif kind == 1:
+        bits.skip(1)  # delta_pic_order_always_zero_flag
+        bits.signed()  # offset_for_non_ref_pic
+        bits.signed()  # offset_for_top_to_bottom_field
+        cycle = bits.unsigned()  # num_ref_frames_in_pic_order_cnt_cycle
+        if cycle > 255:
+            raise MediaError(f"SPS has a picture order count cycle of {cycle}")
+        for _ in range(cycle):
+            bits.signed()
+
+
+def _parse_vui(bits: BitReader) -> tuple[tuple[int, int], Fraction | None]:
+    """Return sample aspect ratio and frame rate out of vui_parameters() (E.1.1)."""
+    aspect = (1, 1)
+    if bits.flag():
+        indicator = bits.read(8)
+        if indicator == _EXTENDED_SAR:
+            aspect = (bits.read(16), bits.read(16))
+        elif 1 <= indicator <= len(_ASPECT_RATIOS):
+            aspect = _ASPECT_RATIOS[indicator - 1]
+        # E.2.1: 0 in either means unspecified. Beyond 16 to 1 it is an encoder's mistake.
+        if not (0 < aspect[0] <= 16 * aspect[1] and aspect[1] <= 16 * aspect[0]):
+            aspect = (1, 1)
+    if bits.flag():
+        bits.skip(1)  # overscan_appropriate_flag
+    if bits.flag():
+        bits.skip(4)  # video_format, video_full_range_flag
+        if bits.flag():
+            bits.skip(24)  # colour_primaries, transfer_characteristics, matrix_coefficients
+    if bits.flag():
+        bits.unsigned()  # chroma_sample_loc_type_top_field
+        bits.unsigned()  # chroma_sample_loc_type_bottom_field
+    frame_rate = None
+    if bits.flag():
+        ticks, scale = bits.read(32), bits.read(32)
+        # E.2.1: a tick is a field, two make a frame. Outside 1 to 1000 fps it is a placeholder.
+        if ticks and 1 <= Fraction(scale, 2 * ticks) <= 1000:
+            frame_rate = Fraction(scale, 2 * ticks)
+    return aspect, frame_rate
