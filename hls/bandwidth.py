@@ -56,8 +56,7 @@ class BandwidthMeter:
     def measured(self) -> Bandwidth:
         """The rates of everything added so far, rounded up; zero before the first segment."""
         average_bps = _bps(self._total_bits, self._total_ns) if self._total_ns else 0
-        # Early on there may be no set that counts, or only quiet ones: a peak is never below the
-        # mean.
+        # Early on no set may count, or only quiet ones; but no peak is below the mean.
         return Bandwidth(max(self._peak_bps, average_bps), average_bps)
 
     def add(self, *, size_bytes: int, duration_ns: int, target_duration_s: int) -> None:
@@ -69,8 +68,8 @@ class BandwidthMeter:
             target_duration_s: The playlist's target duration (TD), the same in every call.
 
         Spec: 4.4.6.2: "the Peak Segment Bit Rate ... is the largest bit rate of any contiguous set
-        of segments whose total duration is between 0.5 and 1.5 times the Target Duration". Cost:
-        O(segments in 1.5 target durations).
+        of segments whose total duration is between 0.5 and 1.5 times the Target Duration".
+        Cost: O(segments in 1.5 target durations).
         """
         shortest_ns, longest_ns = target_duration_s * _NS // 2, target_duration_s * _NS * 3 // 2
         self._total_bits += size_bytes * 8

@@ -370,6 +370,10 @@ def test_init_sections_that_no_part_used_are_not_collected() -> None:
     for index in range(1, 50):
         timeline.apply([init(index)])
     assert len([name for name in timeline.names() if name.startswith("init")]) == 2
+    timeline.apply([init(50), init(51)])
+    # 50 came and went in one step: nobody hears of it.
+    assert timeline.changes.added == ("init-tok-51.mp4",)
+    assert timeline.changes.removed == ("init-tok-49.mp4",)
 
 
 def test_a_segment_that_starts_dependent_takes_the_tag_away_for_good() -> None:
