@@ -93,3 +93,5 @@ def _decode(body: bytes, shape: type[T]) -> T:
         return msgspec.json.decode(body, type=shape)
     except msgspec.DecodeError as error:  # ValidationError too; the text names the field
         raise HttpError(400, f"bad JSON body: {error}") from None
+    except UnicodeDecodeError:
+        raise HttpError(400, "bad JSON body: it is not UTF-8") from None

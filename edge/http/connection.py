@@ -196,6 +196,8 @@ class HttpConnection:
 
     def _check_head(self, head: h11.Request) -> Request:
         settings = self._settings
+        if not head.http_version.startswith(b"1."):  # a client that speaks HTTP/2 unasked
+            raise HttpError(505, "only HTTP/1.1 is spoken here")
         if len(head.target) > settings.max_target_bytes:
             raise HttpError(414, "the request target is too long")
         headers = list(head.headers)

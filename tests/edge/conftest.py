@@ -1,9 +1,11 @@
-"""A broadcast fed by hand, a backend in memory, and connections over memory streams."""
+"""A broadcast fed by hand, fakes of backend and application, connections over memory streams."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+import structlog
 import trio
 import trio.testing
 from http_peers import HttpPeer, MemoryStream
@@ -11,13 +13,17 @@ from http_peers import HttpPeer, MemoryStream
 from edge.backend import CreatedStream, CreateStreamRequest, StreamInfo
 from edge.errors import AlreadyLive, NoSuchStream, NotLive
 from edge.http.connection import HttpConnection
-from edge.http.messages import Application
-from edge.http.response import DateLine
+from edge.http.messages import Answer, Application, Call, HandOver, Hold, HttpError, Request
+from edge.http.response import DateLine, Response, error_response, make_response
 from edge.http.routes import App
 from edge.http.settings import HttpSettings
 from edge.live import LiveRendition, LiveStreams
+from edge.table import Gate, ResponseTable
 from hls.media import InitSegment, MediaEvent, Part, Presentation, SegmentEnd
 from hls.timeline import Timeline, TimelineSettings
+
+LATE = error_response(503, "late")
+BIG = make_response(200, (bytes(300_000), b"end"), content_type="video/mp4", accepts_ranges=True)
 
 PARTS = 5
 PART_S = 0.4
@@ -143,6 +149,75 @@ class FakeBackend:
         return stream_key == f"key-{stream_id}"
 
 
+class FakeApp:
+    """/echo answers with what it was asked, /hold parks, /take hands the connection over."""
+
+    def __init__(self) -> None:
+        self.table: ResponseTable[str] = ResponseTable()
+        self.seen: list[str] = []
+        self.taken: list[bytes] = []
+        self.left: trio.Event = trio.Event()
+
+    def gate(self) -> Gate[str]:
+        return self.table.gate("held")
+
+    def open_gate(self) -> None:
+        self.gate().open(make_response(200, (b"opened",)))
+
+    def route(self, request: Request) -> Answer:
+        self.seen.append(f"{request.method} {request.path}")
+        match request.path:
+            case "/hold":
+                return Hold(self.gate(), 6.0, LATE)
+            case "/big":
+                return BIG
+            case "/call":
+                return Call(self.echo)
+            case "/slow":
+                return Call(self.slow)
+            case "/take":
+                return HandOver(self.take)
+            case "/bug":
+                raise ZeroDivisionError("secret-in-the-text")
+            case "/call-bug":
+                return Call(self.bug)
+            case "/refuse":
+                raise HttpError(409, "no", Retry_After="3")
+        return make_response(200, (f"{request.method} {request.path}?{request.query}".encode(),))
+
+    async def echo(self, request: Request, body: bytes) -> Response:
+        return make_response(200, (request.method.encode(), b" ", body))
+
+    async def slow(self, _request: Request, _body: bytes) -> Response:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def bug(self, _request: Request, _body: bytes) -> Response:
+        await trio.lowlevel.checkpoint()
+        raise KeyError("secret-in-the-text")
+
+    async def take(self, stream: trio.abc.Stream, received: bytes) -> None:
+        self.taken.append(received)
+        await stream.send_all(b"taken")
+        self.left.set()
+
+
+@pytest.fixture
+def make_fake() -> Callable[[], FakeApp]:
+    return FakeApp
+
+
+@pytest.fixture
+def fake() -> FakeApp:
+    return FakeApp()
+
+
+@pytest.fixture
+def logged() -> Iterator[list[Any]]:
+    with structlog.testing.capture_logs() as entries:
+        yield entries
+
+
 @pytest.fixture
 def make_feed() -> Callable[..., Feed]:
     return Feed
@@ -190,8 +265,8 @@ Connect = Callable[..., Client]
 
 
 @pytest.fixture
-def connect(nursery: trio.Nursery, app: App, autojump_clock: trio.testing.MockClock) -> Connect:
-    """Open connections to `app`, or to another; time jumps while everybody waits."""
+def connect(nursery: trio.Nursery, app: App) -> Connect:
+    """Open connections to `app`, or to another; wants a test with a mock clock."""
 
     def open_connection(
         application: Application | None = None,

@@ -1,0 +1,488 @@
+"""The whole application over connections: delivery, the API, pages, CORS, cache headers."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+import trio
+import trio.testing
+
+from edge.http.hls_app import FIRST_SEGMENT_WAIT_S
+from edge.live import LiveStreams
+
+if TYPE_CHECKING:
+    from http_peers import HttpAnswer
+    from trio.testing import MockClock
+
+    from .conftest import Connect, FakeBackend, Feed
+
+BASE = "/api/streams/one"
+PLAYLIST = f"{BASE}/source/playlist.m3u8"
+
+
+def error_of(answer: "HttpAnswer") -> str:
+    assert answer.fields["content-type"] == "application/json"
+    assert answer.fields["cache-control"] == "no-store"
+    assert answer.fields["access-control-allow-origin"] == "*"
+    value = json.loads(answer.body)
+    assert list(value) == ["error"]
+    return str(value["error"])
+
+
+# --- delivery
+
+
+async def test_master_is_held_until_the_first_segment(
+    autojump_clock: "MockClock", connect: "Connect", feed: "Feed"
+) -> None:
+    client = connect()
+    await client.send(f"GET {BASE}/master.m3u8 HTTP/1.1\r\nHost: test\r\n\r\n")
+    await trio.testing.wait_all_tasks_blocked()
+    feed.ready()
+    answer = await client.answer()
+    assert answer.status == 200
+    assert answer.fields["content-type"] == "application/vnd.apple.mpegurl"
+    assert b"source/playlist.m3u8" in answer.body
+    assert (await client.get(f"{BASE}/master.m3u8")).body == answer.body
+
+
+@pytest.mark.parametrize("path", [f"{BASE}/master.m3u8", PLAYLIST, f"{PLAYLIST}?_HLS_msn=0"])
+async def test_a_first_segment_that_does_not_come_is_503(
+    autojump_clock: "MockClock", connect: "Connect", path: str
+) -> None:
+    began = trio.current_time()
+    answer = await connect().get(path)
+    assert answer.status == 503
+    assert answer.fields["retry-after"] == "1"
+    assert "first segment" in error_of(answer)
+    assert trio.current_time() - began == pytest.approx(FIRST_SEGMENT_WAIT_S)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/streams/none/master.m3u8",
+        "/api/streams/none/source/playlist.m3u8",
+        f"{BASE}/720p/playlist.m3u8",
+        f"{BASE}/source/seg-tok-99.m4s",
+        f"{BASE}/source/part-tok-1.3.m4s",
+        f"{BASE}/720p/seg-tok-0.m4s",
+        "/api/streams/none/source/seg-tok-0.m4s",
+        f"{BASE}/source/..%2f..%2fetc",
+        "/nowhere",
+        "/api",
+        "/static/../web/__init__.py",
+        "/static/package.json",
+    ],
+)
+async def test_what_is_not_there_is_404_at_once(
+    autojump_clock: "MockClock", connect: "Connect", feed: "Feed", path: str
+) -> None:
+    feed.ready()
+    answer = await connect().get(path)
+    assert answer.status == 404
+    assert error_of(answer)
+
+
+async def test_blocking_reload_for_a_part_and_for_a_segment(
+    autojump_clock: "MockClock", connect: "Connect", feed: "Feed"
+) -> None:
+    feed.ready()
+    by_part, by_segment = connect(), connect()
+    await by_part.send(f"GET {PLAYLIST}?_HLS_msn=1&_HLS_part=1 HTTP/1.1\r\nHost: test\r\n\r\n")
+    await by_segment.send(f"GET {PLAYLIST}?x=1&_HLS_msn=1 HTTP/1.1\r\nHost: test\r\n\r\n")
+    await trio.testing.wait_all_tasks_blocked()
+    feed.part()
+    await trio.testing.wait_all_tasks_blocked()
+    assert feed.rendition.waiting == 2
+    feed.part()
+    answer = await by_part.answer()
+    assert b"part-tok-1.1.m4s" in answer.body
+    assert answer.fields["cache-control"] == "public, max-age=12"
+    assert feed.rendition.waiting == 1
+    feed.segment()
+    assert b"seg-tok-1.m4s" in (await by_segment.answer()).body
+
+
+async def test_five_hundred_held_requests_wake_by_one_publish(
+    autojump_clock: "MockClock", connect: "Connect", feed: "Feed"
+) -> None:
+    feed.ready()
+    clients = [connect() for _ in range(500)]
+    for client in clients:
+        await client.send(f"GET {PLAYLIST}?_HLS_msn=1&_HLS_part=0 HTTP/1.1\r\nHost: t\r\n\r\n")
+    await trio.testing.wait_all_tasks_blocked()
+    assert feed.rendition.waiting == 1
+    feed.part()
+    bodies = {(await client.answer()).body for client in clients}
+    assert len(bodies) == 1
+    assert feed.rendition.waiting == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("", 200),
+        ("_HLS_msn=0", 200),
+        ("_HLS_msn=0&_HLS_part=2", 200),
+        ("_HLS_skip=YES", 200),
+        ("token=x&%5fHLS_msn=0", 200),
+        ("_HLS_part=2", 400),
+        ("_HLS_msn=x", 400),
+        ("_HLS_msn=-1", 400),
+        ("_HLS_msn=", 400),
+        ("_HLS_msn=3", 400),
+        ("_HLS_msn=0&_HLS_msn=1", 400),
+        ("_HLS_msn=1&_HLS_part=99", 400),
+        ("_HLS_msn=99999999999999999999999", 400),
+    ],
+)
+async def test_what_needs_no_waiting_is_answered_at_once(
+    autojump_clock: "MockClock", connect: "Connect", feed: "Feed", query: str, status: int
+) -> None:
+    feed.ready()
+    began = trio.current_time()
+    answer = await connect().get(f"{PLAYLIST}?{query}")
+    assert answer.status == status
+    assert trio.current_time() == began
+    if status == 400:
+        assert "_HLS_" in error_of(answer)
+
+
+async def test_a_stalled_broadcast_is_503_after_three_target_durations(
+    autojump_clock: "MockClock", connect: "Connect", feed: "Feed"
+) -> None:
+    feed.ready()
+    client = connect()
+    for path in (f"{PLAYLIST}?_HLS_msn=1&_HLS_part=0", f"{BASE}/source/part-tok-1.0.m4s"):
+        began = trio.current_time()
+        answer = await client.get(path)
+        assert answer.status == 503
+        assert answer.fields["retry-after"] == "1"
+        assert error_of(answer)
+        assert trio.current_time() - began == pytest.approx(6)
+
+
+async def test_the_hinted_part_comes_whole_with_the_very_bytes(
+    autojump_clock: "MockClock", connect: "Connect", feed: "Feed"
+) -> None:
+    feed.ready()
+    clients = [connect(), connect()]
+    path = f"{BASE}/source/part-tok-1.0.m4s"
+    for client in clients:
+        await client.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
+    await trio.testing.wait_all_tasks_blocked()
+    for client in clients:
+        with trio.move_on_after(1) as silence:
+            await client.stream.receive_some()
+        assert silence.cancelled_caught
+    feed.part()
+    for client in clients:
+        answer = await client.answer()
+        assert answer.status == 200
+        assert answer.body == b"<1.0>"
+    assert (await clients[0].get(path)).body == b"<1.0>"
+
+
+async def test_media_headers_and_ranges(
+    autojump_clock: "MockClock", connect: "Connect", feed: "Feed"
+) -> None:
+    feed.ready()
+    client = connect()
+    path = f"{BASE}/source/seg-tok-0.m4s"
+    answer = await client.get(path)
+    assert answer.fields["content-type"] == "video/mp4"
+    assert answer.fields["cache-control"] == "public, max-age=86400, immutable"
+    assert answer.fields["accept-ranges"] == "bytes"
+    assert answer.fields["access-control-allow-origin"] == "*"
+    assert "Date" in answer.fields["access-control-expose-headers"]
+    head = await client.get(path, method="HEAD")
+    assert head.fields["content-length"] == str(len(answer.body))
+    part = await client.get(path, fields="Range: bytes=3-12\r\n")
+    assert part.status == 206
+    assert part.body == answer.body[3:13]
+
+
+async def test_the_end_of_a_broadcast(
+    autojump_clock: "MockClock", connect: "Connect", feed: "Feed", live: LiveStreams
+) -> None:
+    feed.ready()
+    client = connect()
+    await client.send(f"GET {PLAYLIST}?_HLS_msn=1&_HLS_part=0 HTTP/1.1\r\nHost: t\r\n\r\n")
+    await trio.testing.wait_all_tasks_blocked()
+    feed.rendition.end()
+    assert b"#EXT-X-ENDLIST" in (await client.answer()).body
+    assert (await client.get(f"{BASE}/master.m3u8")).status == 404
+    assert (await client.get(f"{BASE}/source/seg-tok-0.m4s")).status == 200
+    live.close("one")
+    assert (await client.get(PLAYLIST)).status == 404
+
+
+# --- methods, CORS
+
+
+async def test_options_is_a_preflight_anywhere(
+    autojump_clock: "MockClock", connect: "Connect"
+) -> None:
+    client = connect()
+    for path in (PLAYLIST, "/api/streams", "/nowhere", "*"):
+        answer = await client.get(path, method="OPTIONS")
+        assert answer.status == 204
+        assert answer.fields["access-control-allow-origin"] == "*"
+        assert "Range" in answer.fields["access-control-allow-headers"]
+        assert "POST" in answer.fields["access-control-allow-methods"]
+        assert "content-length" not in answer.fields
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("DELETE", PLAYLIST, "GET, HEAD, OPTIONS"),
+        ("PUT", f"{BASE}/source/x.m4s", "GET, HEAD, OPTIONS"),
+        ("PUT", f"{BASE}/master.m3u8", "GET, HEAD, OPTIONS"),
+        ("GET", "/api/streams", "POST, OPTIONS"),
+        ("DELETE", "/api/streams/live", "GET, HEAD, OPTIONS"),
+        ("DELETE", BASE, "GET, HEAD, OPTIONS"),
+        ("GET", f"{BASE}/start", "POST, OPTIONS"),
+        ("HEAD", f"{BASE}/end", "POST, OPTIONS"),
+        ("DELETE", "/health", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/watch/one", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_a_wrong_method_is_405_and_says_which_are_right(
+    autojump_clock: "MockClock", connect: "Connect", method: str, path: str, allow: str
+) -> None:
+    answer = await connect().get(path, method=method)
+    assert answer.status == 405
+    assert answer.fields["allow"] == allow
+
+
+# --- API
+
+
+async def test_create_needs_the_admin_token(
+    autojump_clock: "MockClock", connect: "Connect", backend: "FakeBackend"
+) -> None:
+    client = connect()
+    body = '{"broadcasterId": "me", "title": "Räder & <b>", "recordingEnabled": true}'
+    for token in ("", "wrong", "key-s1"):
+        answer = await client.post("/api/streams", body, token=token)
+        assert answer.status == 401
+        assert answer.fields["www-authenticate"] == "Bearer"
+        assert error_of(answer)
+    assert not backend.streams
+    answer = await client.post("/api/streams", body, token="admin")
+    assert answer.status == 201
+    assert answer.fields["location"] == "/api/streams/s1"
+    assert answer.fields["cache-control"] == "no-store"
+    created = json.loads(answer.body)
+    assert created["streamKey"] == "key-s1"
+    assert created["title"] == "Räder & <b>"
+    assert created["recordingEnabled"] is True
+    assert created["status"] == "idle"
+    shown = json.loads((await client.get("/api/streams/s1")).body)
+    assert set(shown) == {
+        "id",
+        "title",
+        "status",
+        "startedAt",
+        "endedAt",
+        "broadcasterId",
+        "quality",
+        "viewerCount",
+        "chatEnabled",
+        "recordingEnabled",
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("", "JSON"),
+        ("{", "JSON"),
+        ("[]", "Expected `object`"),
+        ('{"title": "t"}', "broadcasterId"),
+        ('{"broadcasterId": "me"}', "title"),
+        ('{"broadcasterId": "me", "title": ""}', "title"),
+        ('{"broadcasterId": "", "title": "t"}', "broadcasterId"),
+        ('{"broadcasterId": 1, "title": "t"}', "broadcasterId"),
+        ('{"broadcasterId": "me", "title": "a\\u0000b"}', "title"),
+        ('{"broadcasterId": "me", "title": "t", "extra": 1}', "extra"),
+        ('{"broadcasterId": "me", "title": "t", "chatEnabled": "yes"}', "chatEnabled"),
+        (json.dumps({"broadcasterId": "me", "title": "t" * 201}), "title"),
+        (json.dumps({"broadcasterId": "m" * 129, "title": "t"}), "broadcasterId"),
+        (b'{"broadcasterId": "me", "title": "\xff"}', "JSON"),
+        (b"[" * 2000, "JSON"),
+    ],
+)
+async def test_a_bad_creation_says_what_is_wrong(
+    autojump_clock: "MockClock",
+    connect: "Connect",
+    backend: "FakeBackend",
+    body: str | bytes,
+    says: str,
+) -> None:
+    client = connect()
+    answer = await client.post("/api/streams", body, token="admin")
+    assert answer.status == 400
+    assert says in error_of(answer)
+    assert not backend.streams
+
+
+@pytest.mark.parametrize(
+    ("body", "token"),
+    [
+        ('{"streamKey": "key-a"}', ""),
+        ("", "key-a"),
+        ("{}", "key-a"),
+        ("", "admin"),
+        ('{"streamKey": "wrong"}', "admin"),
+    ],
+)
+async def test_start_and_end_with_the_key_or_the_admin_token(
+    autojump_clock: "MockClock",
+    connect: "Connect",
+    backend: "FakeBackend",
+    body: str,
+    token: str,
+) -> None:
+    backend.add("a")
+    client = connect()
+    for verb, status in (("start", "live"), ("end", "idle")):
+        answer = await client.post(f"/api/streams/a/{verb}", body, token=token)
+        assert answer.status == 200
+        assert json.loads(answer.body)["status"] == status
+        again = await client.post(f"/api/streams/a/{verb}", body, token=token)
+        assert again.status == 409
+        assert error_of(again)
+
+
+@pytest.mark.parametrize("verb", ["start", "end"])
+@pytest.mark.parametrize(
+    ("body", "token", "status"),
+    [
+        ("", "", 401),
+        ('{"streamKey": "key-b"}', "", 401),
+        ('{"streamKey": "wrong"}', "key-b", 401),
+        ('{"streamKey": ["key-a"]}', "", 400),
+        ('{"key-a": "key-a"}', "", 400),
+    ],
+)
+async def test_start_and_end_without_a_right_credential(
+    autojump_clock: "MockClock",
+    connect: "Connect",
+    backend: "FakeBackend",
+    verb: str,
+    body: str,
+    token: str,
+    status: int,
+) -> None:
+    backend.add("a", status="live")
+    answer = await connect().post(f"/api/streams/a/{verb}", body, token=token)
+    assert answer.status == status
+    assert error_of(answer)
+    assert backend.streams["a"].status == "live"
+
+
+async def test_other_schemes_are_no_bearer(
+    autojump_clock: "MockClock", connect: "Connect", backend: "FakeBackend"
+) -> None:
+    client = connect()
+    for value in ("Basic admin", "admin", "Bearer", "Bearer "):
+        await client.send(
+            f"POST /api/streams HTTP/1.1\r\nHost: t\r\nAuthorization: {value}\r\n"
+            "Content-Length: 0\r\n\r\n"
+        )
+        assert (await client.answer()).status == 401
+    await client.send(
+        "POST /api/streams HTTP/1.1\r\nHost: t\r\nauthorization: bearer admin\r\n"
+        "Content-Length: 0\r\n\r\n"
+    )
+    assert (await client.answer()).status == 400  # let in; the body is missing
+
+
+async def test_unknown_streams_are_404(autojump_clock: "MockClock", connect: "Connect") -> None:
+    client = connect()
+    assert (await client.get("/api/streams/none")).status == 404
+    for verb in ("start", "end"):
+        assert (await client.post(f"/api/streams/none/{verb}", "", token="admin")).status == 404
+
+
+async def test_the_list_of_live_streams(
+    autojump_clock: "MockClock", connect: "Connect", backend: "FakeBackend"
+) -> None:
+    backend.add("a")
+    backend.add("b", status="live")
+    answer = await connect().get("/api/streams/live")
+    streams = json.loads(answer.body)["streams"]
+    assert [stream["id"] for stream in streams] == ["b"]
+    assert streams[0]["viewerCount"] == 0
+    assert "streamKey" not in streams[0]
+
+
+async def test_head_of_an_api_answer(
+    autojump_clock: "MockClock", connect: "Connect", backend: "FakeBackend"
+) -> None:
+    backend.add("a")
+    client = connect()
+    full = await client.get("/api/streams/a")
+    head = await client.get("/api/streams/a", method="HEAD")
+    assert head.fields["content-length"] == str(len(full.body))
+    assert (await client.get("/api/streams/a")).body == full.body
+
+
+async def test_a_failing_backend_is_a_500_that_says_nothing(
+    autojump_clock: "MockClock", connect: "Connect", backend: "FakeBackend"
+) -> None:
+    backend.error = RuntimeError("/var/lib/secret.db is locked")
+    with structlog.testing.capture_logs() as logged:
+        answer = await connect().get("/api/streams/live")
+    assert answer.status == 500
+    assert answer.body == b'{"error":"internal error"}'
+    assert [entry["event"] for entry in logged] == ["request failed"]
+
+
+async def test_health(autojump_clock: "MockClock", connect: "Connect") -> None:
+    value: Any = json.loads((await connect().get("/health")).body)
+    assert value == {"status": "ok", "liveStreams": 1}
+
+
+# --- pages
+
+
+@pytest.mark.parametrize("path", ["/", "/watch/one", "/watch/whatever"])
+async def test_pages_load_nothing_from_elsewhere(
+    autojump_clock: "MockClock", connect: "Connect", path: str
+) -> None:
+    answer = await connect().get(path)
+    assert answer.status == 200
+    assert answer.fields["content-type"] == "text/html; charset=utf-8"
+    policy = answer.fields["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    text = answer.body.decode()
+    assert 'src="http' not in text
+    assert 'href="http' not in text
+    assert "<script>" not in text
+    assert "style=" not in text
+
+
+async def test_assets_are_cached_for_ever_under_their_hash(
+    autojump_clock: "MockClock", connect: "Connect"
+) -> None:
+    client = connect()
+    page = (await client.get("/")).body.decode()
+    path = page.split('href="/static/style.css')[1].split('"')[0]
+    assert path.startswith("?v=")
+    asset = await client.get(f"/static/style.css{path}")
+    assert asset.fields["cache-control"] == "public, max-age=31536000, immutable"
+    assert asset.fields["content-type"] == "text/css; charset=utf-8"
+    assert asset.fields["x-content-type-options"] == "nosniff"
+    for query in ("", "?v=old"):
+        other = await client.get(f"/static/style.css{query}")
+        assert other.status == 200
+        assert other.fields["cache-control"] == "no-cache"
+    script = await client.get("/static/watch.js")
+    assert script.fields["content-type"] == "text/javascript; charset=utf-8"
