@@ -63,7 +63,8 @@ if ! fresh .venv/headrace-run pyproject.toml setup.py native/*.pyx; then
   say "installing Headrace and building its extensions"
   pip install -U "pip>=25.1"
   pip install --group build
-  pip install --no-build-isolation -e .
+  # Setuptools warns of folders named like packages; that is what a checkout is.
+  PYTHONWARNINGS=ignore pip install --no-build-isolation -e .
   .venv/bin/python setup.py -q build_ext --inplace
   seal .venv/headrace-run pyproject.toml setup.py native/*.pyx
 fi
