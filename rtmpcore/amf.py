@@ -5,11 +5,13 @@ May import: errors.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from rtmpcore.errors import AmfError
 
-_SPEC = "AMF 0 section 2"
+_SPEC: Final = "AMF 0 section 2"
+_FREE_BYTES: Final = 4096
+"""What references may repeat in the smallest message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +44,14 @@ class Cursor:
         max_values: How many values the message may hold, counted again where a reference repeats
             them: the bound on time.
 
-    References may make the same bytes be read again, but all reading together is at most twice the
-    message: the bound on memory.
+    References may make the same bytes be read again, but all reading together is at most about
+    twice the message: the bound on memory.
     """
 
     def __init__(self, data: bytes, *, max_depth: int, max_values: int) -> None:
         self.position = 0
         self._data = data
-        self._bytes_left = 2 * len(data)
+        self._bytes_left = 2 * len(data) + _FREE_BYTES
         self._max_depth = max_depth
         self._values_left = max_values
 
@@ -64,13 +66,13 @@ class Cursor:
         Raises:
             AmfError: Fewer are left, or references have repeated too much.
         """
-        self._bytes_left -= count
-        if self._bytes_left < 0:
-            raise AmfError("an AMF value is cut short, or repeated too often", _SPEC)
         end = self.position + count
         taken = self._data[self.position : end]
         if len(taken) < count:
             raise AmfError("an AMF value is cut short", _SPEC)
+        self._bytes_left -= count
+        if self._bytes_left < 0:
+            raise AmfError("AMF references repeat too much", _SPEC)
         self.position = end
         return taken
 

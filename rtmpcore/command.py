@@ -82,7 +82,7 @@ def parse_connect(command: Command) -> Connect:
     if not isinstance(sent, Mapping):
         reason = "connect has no command object"
         raise RemoteProtocolError(reason, _CONNECT_SPEC, reply=ConnectRejected(description=reason))
-    known = ("app", "tcUrl", "flashVer")
+    known = ("app", "tcUrl", "tcurl", "flashVer")
     return Connect(
         app=_text(sent.get("app")),
         tc_url=_text(sent.get("tcUrl", sent.get("tcurl"))).strip("' "),

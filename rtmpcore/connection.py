@@ -104,10 +104,13 @@ class Connection:
         # Half the window, as SRS: a peer that waits for us never waits long.
         self._acknowledge_every_bytes = WINDOW_ACK_BYTES // 2
 
-        # The way out. Bounded by max_send_queue_bytes between two data_to_send().
+        # The way out. Between two data_to_send() what we answer by ourselves is bounded by
+        # max_send_queue_bytes, and what the application sends by max_buffered_bytes_publishing:
+        # counted apart, for a peer that asks too much is not the application's fault.
         self._writer = ChunkWriter()
         self._outbox: list[bytes] = []
-        self._outbox_bytes = 0
+        self._sent_bytes = 0
+        self._reply_bytes = 0
         self._send_failed = False
         self._announced_window_bytes = 0
 
@@ -155,7 +158,8 @@ class Connection:
                 if reader is not None and (event := reader(self, message)) is not None:
                     return event
         except RemoteProtocolError as error:
-            self._fail(error)
+            if self.state is not State.ERROR:
+                self._fail(error)
             raise
         if self._peer_closed or self._send_failed:
             self.state = State.CLOSED
@@ -166,15 +170,16 @@ class Connection:
 
         Raises:
             LocalProtocolError: The event is illegal now or cannot be written, or more than
-                `Limits.max_send_queue_bytes` are queued already: drain first. Nothing was queued.
+                `Limits.max_buffered_bytes_publishing` are queued already: drain first. Nothing was
+                queued.
         """
         if self._send_failed:
             raise LocalProtocolError("the peer can no longer be reached")
-        if self._outbox_bytes > self._limits.max_send_queue_bytes:
+        if self._sent_bytes > self._limits.max_buffered_bytes_publishing:
             raise LocalProtocolError("too much is queued; drain data_to_send() first")
         state = advance(self.state, type(event), self._role)
         for outgoing in self._flow.send(event):
-            self._queue(outgoing)
+            self._sent_bytes += self._queue(outgoing)
         self._enter(state, event)
 
     def data_to_send(self) -> bytes:
@@ -182,8 +187,7 @@ class Connection:
         if not self._outbox:
             return b""
         data = b"".join(self._outbox)
-        self._outbox.clear()
-        self._outbox_bytes = 0
+        self._forget_queued()
         return data
 
     def send_failed(self) -> None:
@@ -193,8 +197,7 @@ class Connection:
         reply that fails must not hide it. After it, `next_event` returns `Signal.CLOSED`.
         """
         self._send_failed = True
-        self._outbox.clear()
-        self._outbox_bytes = 0
+        self._forget_queued()
 
     def _read_bytes(self, data: bytes) -> None:
         # Only a driver that does not pull, or a peer that talks on while we owe it an answer, comes
@@ -272,28 +275,32 @@ class Connection:
 
     def _reply(self, outgoing: Outgoing) -> None:
         """Queue what we answer by ourselves; a peer that asks and never reads is cut off."""
-        if self._outbox_bytes > self._limits.max_send_queue_bytes:
+        if self._reply_bytes > self._limits.max_send_queue_bytes:
             raise RemoteProtocolError("the peer asks but does not read", "RTMP 1.0 section 5.4")
-        self._queue(outgoing)
+        self._reply_bytes += self._queue(outgoing)
 
-    def _queue(self, outgoing: Outgoing) -> None:
-        writer = self._writer
-        self._queue_bytes(
-            writer.write(
-                outgoing.chunk_stream_id,
-                outgoing.type_id,
-                outgoing.stream_id,
-                outgoing.timestamp_ms,
-                outgoing.payload,
-            )
+    def _queue(self, outgoing: Outgoing) -> int:
+        """Cut a message into chunks and queue them; return how many bytes they are."""
+        data = self._writer.write(
+            outgoing.chunk_stream_id,
+            outgoing.type_id,
+            outgoing.stream_id,
+            outgoing.timestamp_ms,
+            outgoing.payload,
         )
         if outgoing.type_id == MessageType.SET_CHUNK_SIZE:
-            writer.chunk_bytes = decode_u32(outgoing.payload)
+            self._writer.chunk_bytes = decode_u32(outgoing.payload)
+        self._queue_bytes(data)
+        return len(data)
 
     def _queue_bytes(self, data: bytes) -> None:
-        if data and not self._send_failed:
+        if not self._send_failed:
             self._outbox.append(data)
-            self._outbox_bytes += len(data)
+
+    def _forget_queued(self) -> None:
+        self._outbox.clear()
+        self._sent_bytes = 0
+        self._reply_bytes = 0
 
     # One reader for each message type that means something to us; see _READERS.
 

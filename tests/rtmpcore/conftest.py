@@ -20,7 +20,12 @@ from rtmpcore import (
 
 RANDOM = bytes(range(256)) * 12
 
-CONNECT = Connect(app="live", tc_url="rtmp://host/live", properties={"type": "nonprivate"})
+CONNECT = Connect(
+    app="live",
+    tc_url="rtmp://host/live",
+    flash_version="test",
+    properties={"type": "nonprivate"},
+)
 PUBLISH = Publish(stream_id=1, name="live_key")
 STARTED = PublishStarted(stream_id=1, description="go")
 
@@ -81,7 +86,7 @@ def pair() -> ConnectionPair:
     return ConnectionPair()
 
 
-@pytest.fixture
-def make_pair() -> Callable[[Limits], ConnectionPair]:
-    """Make a pair with other limits."""
+@pytest.fixture(scope="session")
+def make_pair() -> Callable[..., ConnectionPair]:
+    """Make pairs, of other limits too."""
     return ConnectionPair

@@ -1,5 +1,7 @@
 """AMF3 values behind the AMF0 marker 0x11: byte tables, reference tables, bounds."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,8 +65,8 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "string reference to none": (amf3("06 00"), "string reference"),
     "traits reference to none": (amf3("0a 01"), "traits reference"),
     "object reference to none": (amf3("0a 00"), "points to no value"),
-    "array that holds itself": (amf3("09 03 01 09 00"), "too deep|repeated"),
-    "a hundred million trait names": (amf3("0a ffffffff 01"), "cut short"),
+    "array that holds itself": (amf3("09 03 01 09 00"), "too deep"),
+    "a hundred million trait names": (amf3("0a ffffffe3 01"), "cut short"),
 }
 
 
@@ -93,7 +95,5 @@ def test_trait_names_count_as_values() -> None:
 
 @given(st.binary(max_size=60))
 def test_any_bytes_give_values_or_amf_error(data: bytes) -> None:
-    try:
+    with suppress(AmfError):
         read(b"\x11" + data)
-    except AmfError as error:
-        assert error.spec

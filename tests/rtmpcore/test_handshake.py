@@ -66,7 +66,6 @@ def test_server_answers_before_c2_and_byte_by_byte() -> None:
     assert not handshake.answered
     (reply,), _ = feed(handshake, [stream[-1:]])
     assert len(reply) == 3073
-    assert handshake.answered
     assert not handshake.done
 
 

@@ -57,6 +57,9 @@ class Server:
                 events.append(event)
         return events
 
+    def state(self) -> State:
+        return self.connection.state
+
     def say(self) -> list[WireMessage]:
         return self.reader.read(self.connection.data_to_send())
 
@@ -69,7 +72,7 @@ def play(session: Session, server: Server) -> list[Event]:
     """Play a session to its end and check every reply; return the media events."""
     connection = server.connection
     assert server.hear(b"\x03" + session.c1) == []
-    assert connection.state is State.WAIT_C2
+    assert server.state() is State.WAIT_C2
     answer = connection.data_to_send()
     assert len(answer) == 1 + 2 * 1536
     s0, s1, s2 = answer[0], answer[1:1537], answer[1537:]
@@ -118,10 +121,10 @@ def play(session: Session, server: Server) -> list[Event]:
     assert status.values[3]["level"] == "status"
 
     media = server.hear(session.media)
-    assert connection.state is State.PUBLISHING
+    assert server.state() is State.PUBLISHING
     assert server.say() == []
     assert server.hear(session.end)[-1] == Unpublish(stream_id=1)
-    assert connection.state is State.IDLE
+    assert server.state() is State.IDLE
     assert server.say() == []  # ffmpeg is gone already: an answer would meet a closed socket
     connection.receive_data(b"")
     assert connection.next_event() is Signal.CLOSED

@@ -17,8 +17,7 @@ def test_any_step_gives_a_state_or_a_protocol_error(
 ) -> None:
     try:
         after = advance(state, event, sender)
-    except LocalProtocolError as error:
-        assert str(error)
+    except LocalProtocolError:
         return
     assert isinstance(after, State)
     assert sender is SENDER[event]

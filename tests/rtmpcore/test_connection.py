@@ -1,0 +1,625 @@
+"""The connection, both roles: what goes in comes out, what needs no decision, what is illegal."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rtmp_peers import (
+    NULL,
+    WireReader,
+    amf_number,
+    amf_object,
+    amf_string,
+    command_payload,
+    read_messages,
+    short,
+    whole,
+)
+
+from rtmpcore import (
+    AudioMessage,
+    Connect,
+    ConnectAccepted,
+    Connection,
+    ConnectRejected,
+    CreateStream,
+    DigestScheme,
+    Event,
+    LocalProtocolError,
+    Metadata,
+    Publish,
+    PublishRefusal,
+    PublishRefused,
+    PublishStarted,
+    RemoteProtocolError,
+    Role,
+    Signal,
+    State,
+    StreamCreated,
+    Unpublish,
+    VideoMessage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.rtmpcore.conftest import ConnectionPair
+
+    MakePair = Callable[..., ConnectionPair]
+
+RANDOM = bytes(range(256)) * 12
+CONNECT = Connect(
+    app="live",
+    tc_url="rtmp://host/live",
+    flash_version="test",
+    properties={"type": "nonprivate"},
+)
+PUBLISH = Publish(stream_id=1, name="live_key")
+STARTED = PublishStarted(stream_id=1, description="go")
+REFUSED = PublishRefused(stream_id=1, code=PublishRefusal.BAD_NAME, description="stream is busy")
+VIDEO = VideoMessage(stream_id=1, timestamp_ms=40, payload=b"\x17\x01\0\0\0x")
+AUDIO = AudioMessage(stream_id=1, timestamp_ms=23, payload=b"\xaf\x01x")
+
+
+def state_of(connection: Connection) -> State:
+    """The state, without mypy's belief that a connection stays as it was last seen."""
+    return connection.state
+
+
+def drain(connection: Connection) -> list[Event]:
+    events = []
+    while not isinstance(event := connection.next_event(), Signal):
+        events.append(event)
+    return events
+
+
+# What went in came out ---------------------------------------------------------------------------
+
+
+def test_a_whole_publish(pair: "ConnectionPair") -> None:
+    client, server = pair.client, pair.server
+    assert state_of(client) is state_of(server) is State.WAIT_CONNECT
+    pair.send(client, CONNECT)
+    assert state_of(client) is state_of(server) is State.WAIT_CONNECT_ANSWER
+    pair.send(server, ConnectAccepted())
+    assert state_of(client) is state_of(server) is State.IDLE
+    pair.send(client, CreateStream(name="live_key"), [StreamCreated(stream_id=1)])
+    pair.send(client, Publish(stream_id=1, name="live_key", query="a=1", kind="record"))
+    assert state_of(client) is state_of(server) is State.WAIT_PUBLISH_ANSWER
+    pair.send(server, STARTED)
+    assert state_of(client) is state_of(server) is State.PUBLISHING
+    pair.send(client, Metadata(stream_id=1, timestamp_ms=0, values={"width": 1280.0}))
+    pair.send(client, AUDIO)
+    pair.send(client, VIDEO)
+    pair.send(client, VideoMessage(stream_id=1, timestamp_ms=0xFFFFFFFF, payload=bytes(300_000)))
+    pair.send(client, VideoMessage(stream_id=1, timestamp_ms=16, payload=b""))
+    pair.send(client, Unpublish(stream_id=1))
+    assert state_of(client) is state_of(server) is State.IDLE
+    # Again, on the same connection.
+    pair.send(client, CreateStream(), [StreamCreated(stream_id=2)])
+    pair.send(client, Publish(stream_id=2, name="live_key"))
+    pair.send(server, PublishStarted(stream_id=2, description="again"))
+    pair.send(client, VideoMessage(stream_id=2, timestamp_ms=1, payload=b"x"))
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7])
+def test_a_publish_in_small_pieces(pair: "ConnectionPair", piece_bytes: int) -> None:
+    pair.piece_bytes = piece_bytes
+    pair.publish()
+    pair.send(pair.client, VideoMessage(stream_id=1, timestamp_ms=5, payload=bytes(1000)))
+
+
+@given(
+    media=st.lists(
+        st.builds(
+            VideoMessage,
+            stream_id=st.just(1),
+            timestamp_ms=st.integers(0, 2**32 - 1),
+            payload=st.binary(max_size=300),
+        )
+        | st.builds(
+            AudioMessage,
+            stream_id=st.just(1),
+            timestamp_ms=st.integers(0, 2**32 - 1),
+            payload=st.binary(max_size=30),
+        ),
+        max_size=20,
+    )
+)
+def test_any_media_comes_out_as_it_went_in(
+    make_pair: "MakePair", media: list[VideoMessage | AudioMessage]
+) -> None:
+    pair = make_pair()
+    pair.publish()
+    for message in media:
+        pair.client.send(message)
+    assert pair.exchange() == media
+
+
+@pytest.mark.parametrize("scheme", DigestScheme)
+def test_digest_handshake_back_to_back(scheme: DigestScheme) -> None:
+    server = Connection(Role.SERVER, random_bytes=RANDOM)
+    client = Connection(Role.CLIENT, random_bytes=RANDOM[::-1], digest=scheme)
+    server.receive_data(client.data_to_send())
+    client.receive_data(server.data_to_send())
+    server.receive_data(client.data_to_send())
+    assert drain(client) == drain(server) == []
+    assert state_of(client) is state_of(server) is State.WAIT_CONNECT
+    assert server.bytes_received == 1 + 2 * 1536
+
+
+def test_too_little_randomness() -> None:
+    with pytest.raises(ValueError, match="3072 random bytes"):
+        Connection(Role.SERVER, random_bytes=bytes(3071))
+
+
+# Refusals ----------------------------------------------------------------------------------------
+
+
+def test_rejected_connect_ends_both(pair: "ConnectionPair") -> None:
+    pair.send(pair.client, CONNECT)
+    pair.send(pair.server, ConnectRejected(description="no such app"))
+    for end in (pair.client, pair.server):
+        assert state_of(end) is State.CLOSED
+        assert end.next_event() is Signal.CLOSED
+        end.receive_data(b"more")  # nobody listens
+        assert end.next_event() is Signal.CLOSED
+
+
+def test_refused_publish_and_another_try(pair: "ConnectionPair") -> None:
+    pair.connect()
+    pair.send(pair.client, CreateStream(), [StreamCreated(stream_id=1)])
+    pair.send(pair.client, PUBLISH)
+    pair.send(pair.server, REFUSED)
+    assert state_of(pair.client) is state_of(pair.server) is State.IDLE
+    pair.send(pair.client, PUBLISH)
+    pair.send(pair.server, STARTED)
+
+
+def test_a_refusal_is_what_obs_understands(pair: "ConnectionPair") -> None:
+    pair.connect()
+    pair.send(pair.client, CreateStream(), [StreamCreated(stream_id=1)])
+    pair.send(pair.client, PUBLISH)
+    pair.server.send(REFUSED)
+    (status,) = read_messages(pair.server.data_to_send(), 65536)
+    assert (status.csid, status.type_id, status.stream_id) == (5, 20, 1)
+    assert status.values == [
+        "onStatus",
+        0,
+        None,
+        {
+            "level": "error",
+            "code": "NetStream.Publish.BadName",
+            "description": "stream is busy",
+        },
+    ]
+
+
+def test_a_server_may_end_a_running_publish(pair: "ConnectionPair") -> None:
+    pair.publish()
+    pair.server.send(REFUSED)
+    # What the client sent before it heard of it is nobody's any more, its goodbye too.
+    pair.client.send(VIDEO)
+    pair.client.send(Metadata(stream_id=1, timestamp_ms=0, values={}))
+    pair.client.send(AUDIO)
+    pair.client.send(Unpublish(stream_id=1))
+    assert pair.exchange() == []
+    assert state_of(pair.client) is state_of(pair.server) is State.IDLE
+
+
+def test_media_outside_a_publish_is_skipped(pair: "ConnectionPair") -> None:
+    pair.connect()
+    pair.server.receive_data(whole(4, 8, 1, b"a") + whole(6, 9, 1, b"v") + whole(4, 18, 1, b"junk"))
+    assert drain(pair.server) == []
+
+
+# What needs no decision --------------------------------------------------------------------------
+
+
+def test_ping_is_answered_with_its_time(pair: "ConnectionPair") -> None:
+    pair.publish()
+    pair.server.receive_data(whole(5, 4, 0, bytes.fromhex("0006 0a0b0c0d")))  # a camera's csid
+    assert drain(pair.server) == []
+    (answer,) = read_messages(pair.server.data_to_send())
+    assert (answer.csid, answer.type_id, answer.stream_id) == (2, 4, 0)
+    assert answer.payload == bytes.fromhex("0007 0a0b0c0d")
+
+
+def test_unknown_messages_and_events_are_skipped(pair: "ConnectionPair") -> None:
+    pair.publish()
+    for type_id in (0, 3, 7, 10, 16, 19, 21, 99, 255):
+        pair.server.receive_data(whole(3, type_id, 0, bytes(8)))
+    pair.server.receive_data(whole(2, 4, 0, bytes.fromhex("0020 00000001")))
+    assert drain(pair.server) == []
+    assert pair.server.data_to_send() == b""
+    pair.send(pair.client, VIDEO)
+
+
+def test_aggregate_is_split(pair: "ConnectionPair") -> None:
+    pair.publish()
+    tags = b"".join(
+        bytes((kind, 0, 0, 1, 0, 0, time, 0, 0, 0, 0)) + body + (12).to_bytes(4, "big")
+        for kind, time, body in ((8, 10, b"a"), (9, 15, b"v"), (8, 33, b"b"))
+    )
+    pair.server.receive_data(whole(4, 22, 1, tags) + whole(6, 9, 1, b"after"))
+    events = drain(pair.server)
+    assert [type(event) for event in events] == [
+        AudioMessage,
+        VideoMessage,
+        AudioMessage,
+        VideoMessage,
+    ]
+    times = [e.timestamp_ms for e in events if isinstance(e, AudioMessage | VideoMessage)]
+    assert times == [0, 5, 23, 0]
+
+
+def test_acknowledgement_of_our_own_window(pair: "ConnectionPair") -> None:
+    pair.publish()
+    before = pair.server.bytes_received
+    video = whole(6, 9, 1, bytes(100_000), 65536)
+    acknowledged = []
+    reader = WireReader()
+    for _ in range(30):
+        pair.server.receive_data(video)
+        drain(pair.server)
+        acknowledged += reader.read(pair.server.data_to_send())
+    assert [m.type_id for m in acknowledged] == [3, 3]
+    count = int.from_bytes(acknowledged[0].payload, "big")
+    assert 1_250_000 <= count < 1_250_000 + len(video) + before
+    assert pair.server.bytes_received == before + 30 * len(video)
+
+
+@pytest.mark.parametrize(
+    ("window", "acknowledgements"),
+    [(1, 1), (40, 1), (10_000, 0), (0, 0), (0x7FFFFFFF, 0)],
+)
+def test_the_peer_s_window_is_kept(
+    pair: "ConnectionPair", window: int, acknowledgements: int
+) -> None:
+    pair.publish()
+    pair.server.receive_data(whole(2, 5, 0, window.to_bytes(4, "big")))
+    drain(pair.server)
+    pair.server.data_to_send()
+    pair.server.receive_data(whole(6, 9, 1, bytes(30)))
+    drain(pair.server)
+    replies = read_messages(pair.server.data_to_send())
+    assert [m.type_id for m in replies] == [3] * acknowledgements
+
+
+def test_peer_bandwidth_is_answered_once(pair: "ConnectionPair") -> None:
+    pair.connect()
+    message = whole(2, 6, 0, bytes.fromhex("00100000 02"))
+    pair.server.receive_data(message)
+    pair.server.receive_data(message)
+    assert drain(pair.server) == []
+    (answer,) = read_messages(pair.server.data_to_send(), 65536)
+    assert (answer.type_id, answer.payload) == (5, bytes.fromhex("00100000"))
+
+
+# The commands of the odd ones --------------------------------------------------------------------
+
+
+def replies_to(server: Connection, *payloads: bytes, type_id: int = 20) -> list[list[object]]:
+    """What a server says to commands that are no event to the application."""
+    server.data_to_send()
+    for payload in payloads:
+        server.receive_data(whole(3, type_id, 0, payload))
+    assert drain(server) == []
+    return [message.values for message in read_messages(server.data_to_send(), 65536)]
+
+
+@pytest.mark.parametrize("name", ["releaseStream", "FCPublish", "_checkbw"])
+def test_questions_answered_with_nothing(pair: "ConnectionPair", name: str) -> None:
+    pair.connect()
+    asked = command_payload(name, 7, NULL, amf_string("live_key"))
+    assert replies_to(pair.server, asked) == [["_result", 7, None, None]]
+    assert replies_to(pair.server, command_payload(name, 0, NULL, amf_string("live_key"))) == []
+
+
+def test_other_commands(pair: "ConnectionPair") -> None:
+    pair.connect()
+    server = pair.server
+    assert replies_to(server, command_payload("getStreamLength", 8, NULL, amf_string("k"))) == [
+        ["_result", 8, None, 0]
+    ]
+    assert replies_to(server, command_payload("unheardOf", 9, NULL)) == []
+    ((name, _, _, info),) = replies_to(server, command_payload("play", 5, NULL, amf_string("k")))
+    assert name == "onStatus"
+    assert isinstance(info, dict)
+    assert info["code"] == "NetStream.Play.StreamNotFound"
+    for name in ("FCUnpublish", "deleteStream", "closeStream"):
+        assert replies_to(server, command_payload(name, 6, NULL)) == []
+    assert state_of(server) is State.IDLE
+
+
+def test_amf3_commands(pair: "ConnectionPair") -> None:
+    pair.connect()
+    asked = b"\0" + command_payload("createStream", 4, NULL)
+    assert replies_to(pair.server, asked, type_id=17) == [["_result", 4, None, 1]]
+    pair.server.receive_data(
+        whole(3, 17, 1, b"\0" + command_payload("publish", 5, NULL, amf_string("live_key")))
+    )
+    assert drain(pair.server) == [PUBLISH]
+
+
+def test_create_stream_before_fcpublish_haivision(pair: "ConnectionPair") -> None:
+    pair.connect()
+    replies = replies_to(
+        pair.server,
+        command_payload("createStream", 2, NULL),
+        command_payload("FCPublish", 3, NULL, amf_string("live_key")),
+    )
+    assert replies == [["_result", 2, None, 1], ["_result", 3, None, None]]
+
+
+def test_fmle_gets_on_fc_publish_before_on_status(pair: "ConnectionPair") -> None:
+    pair.connect()
+    pair.send(pair.client, CreateStream(name="live_key"), [StreamCreated(stream_id=1)])
+    pair.send(pair.client, PUBLISH)
+    pair.server.send(PublishStarted(stream_id=1))
+    first, second = read_messages(pair.server.data_to_send(), 65536)
+    assert first.values[0] == "onFCPublish"
+    assert second.values[0] == "onStatus"
+    assert second.values[3]["description"] == "Publishing started."
+
+
+def test_publish_without_create_stream_on_any_message_stream(pair: "ConnectionPair") -> None:
+    pair.connect()
+    pair.server.receive_data(
+        whole(3, 20, 7, command_payload("publish", 5, NULL, amf_string("live_key")))
+    )
+    assert drain(pair.server) == [Publish(stream_id=7, name="live_key")]
+    pair.server.send(PublishStarted(stream_id=7))
+    (status,) = read_messages(pair.server.data_to_send(), 65536)
+    assert status.stream_id == 7
+
+
+@pytest.mark.parametrize(
+    ("payload", "ends"),
+    [
+        (command_payload("deleteStream", 7, NULL, amf_number(1)), True),
+        (command_payload("deleteStream", 0, NULL, amf_string("live_key")), True),  # GStreamer
+        (command_payload("deleteStream", 7, NULL), True),
+        (command_payload("deleteStream", 7, NULL, amf_number(2)), False),
+        (command_payload("closeStream", 0, NULL), True),
+        (command_payload("FCUnpublish", 6, NULL, amf_string("live_key")), True),
+    ],
+)
+def test_ends_of_a_publish(pair: "ConnectionPair", payload: bytes, ends: bool) -> None:
+    pair.publish()
+    pair.server.receive_data(whole(3, 20, 0, payload) * 2)
+    assert drain(pair.server) == ([Unpublish(stream_id=1)] if ends else [])
+    assert state_of(pair.server) is (State.IDLE if ends else State.PUBLISHING)
+
+
+# The client and odd servers ----------------------------------------------------------------------
+
+
+def tell(client: Connection, payload: bytes, stream_id: int = 0) -> list[Event]:
+    client.receive_data(whole(3, 20, stream_id, payload, 65536))
+    return drain(client)
+
+
+def status(level: str, code: str, description: str = "") -> bytes:
+    info = {
+        "level": amf_string(level),
+        "code": amf_string(code),
+        "description": amf_string(description),
+    }
+    return amf_object(info)
+
+
+def asking_client(pair: "ConnectionPair") -> Connection:
+    """A client whose publish waits for its answer."""
+    pair.connect()
+    pair.send(pair.client, CreateStream(), [StreamCreated(stream_id=1)])
+    pair.send(pair.client, PUBLISH)
+    return pair.client
+
+
+@pytest.mark.parametrize("name", ["_error", "_result"])
+def test_connect_refused(pair: "ConnectionPair", name: str) -> None:
+    pair.send(pair.client, CONNECT)
+    info = status("error", "NetConnection.Connect.InvalidApp")
+    assert tell(pair.client, command_payload(name, 1, NULL, info)) == [
+        ConnectRejected(description="NetConnection.Connect.InvalidApp")
+    ]
+
+
+def test_replies_that_nobody_waits_for(pair: "ConnectionPair") -> None:
+    pair.publish()
+    for payload in (
+        command_payload("_result", 1, NULL),
+        command_payload("_result", 99, NULL, amf_number(1)),
+        command_payload("_error", 2, NULL),
+        command_payload("onBWDone", 0, NULL),
+        command_payload("onStatus", 0, NULL, status("status", "NetStream.Publish.Start")),
+        command_payload("onStatus", 0, NULL),
+    ):
+        assert tell(pair.client, payload) == []
+    assert state_of(pair.client) is State.PUBLISHING
+
+
+def test_publish_answered_by_result(pair: "ConnectionPair") -> None:
+    client = asking_client(pair)
+    info = status("status", "", "welcome")
+    assert tell(client, command_payload("_result", 3, NULL, info)) == [
+        PublishStarted(stream_id=1, description="welcome")
+    ]
+    # The onStatus that some of those servers send too.
+    again = command_payload("onStatus", 0, NULL, status("status", "NetStream.Publish.Start"))
+    assert tell(client, again, 1) == []
+
+
+def test_publish_result_after_the_status(pair: "ConnectionPair") -> None:
+    client = asking_client(pair)
+    started = command_payload("onStatus", 0, NULL, status("status", "NetStream.Publish.Start"))
+    assert tell(client, started, 1) == [PublishStarted(stream_id=1)]
+    assert tell(client, command_payload("_result", 3, NULL)) == []
+
+
+@pytest.mark.parametrize(
+    ("payload", "code", "description"),
+    [
+        (
+            command_payload("_error", 3, NULL, status("error", "NetStream.Publish.Denied", "no")),
+            PublishRefusal.DENIED,
+            "no",
+        ),
+        (command_payload("_error", 3, NULL), PublishRefusal.REJECTED, ""),
+        (
+            command_payload("onStatus", 0, NULL, status("error", "NetStream.Publish.BadName")),
+            PublishRefusal.BAD_NAME,
+            "NetStream.Publish.BadName",
+        ),
+        (
+            command_payload("onStatus", 0, NULL, status("error", "NetStream.Failed", "x")),
+            PublishRefusal.REJECTED,
+            "x",
+        ),
+    ],
+)
+def test_publish_refused(
+    pair: "ConnectionPair", payload: bytes, code: PublishRefusal, description: str
+) -> None:
+    client = asking_client(pair)
+    assert tell(client, payload) == [
+        PublishRefused(stream_id=1, code=code, description=description)
+    ]
+    assert state_of(client) is State.IDLE
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        command_payload("_result", 2, NULL),
+        command_payload("_result", 2, NULL, amf_string("1")),
+        command_payload("_result", 2, NULL, amf_number(0)),
+        command_payload("_result", 2, NULL, amf_number(2**32)),
+        command_payload("_result", 2, NULL, amf_number(float("nan"))),
+        command_payload("_error", 2, NULL, amf_number(1)),
+    ],
+)
+def test_no_message_stream(pair: "ConnectionPair", reply: bytes) -> None:
+    pair.connect()
+    pair.client.send(CreateStream())
+    with pytest.raises(RemoteProtocolError, match="gives no message stream"):
+        tell(pair.client, reply)
+
+
+def test_what_a_client_says(pair: "ConnectionPair") -> None:
+    pair.client.send(CONNECT)
+    chunk_size, connect = read_messages(pair.client.data_to_send())
+    assert (chunk_size.csid, chunk_size.type_id, chunk_size.payload) == (2, 1, b"\0\1\0\0")
+    assert connect.values[:2] == ["connect", 1]
+
+
+# What is illegal ---------------------------------------------------------------------------------
+
+
+ANY_EVENT: list[Event] = [
+    CONNECT,
+    ConnectAccepted(),
+    ConnectRejected(description="x"),
+    CreateStream(),
+    StreamCreated(stream_id=1),
+    PUBLISH,
+    STARTED,
+    REFUSED,
+    Metadata(stream_id=1, timestamp_ms=0, values={}),
+    AUDIO,
+    VIDEO,
+    Unpublish(stream_id=1),
+]
+
+
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(Role), st.sampled_from(ANY_EVENT)), max_size=30),
+    publish=st.booleans(),
+)
+def test_any_order_of_sends_is_legal_or_a_local_error(
+    make_pair: "MakePair", steps: list[tuple[Role, Event]], publish: bool
+) -> None:
+    pair = make_pair()
+    if publish:
+        pair.publish()
+    for role, event in steps:
+        end = pair.server if role is Role.SERVER else pair.client
+        before = state_of(end)
+        try:
+            end.send(event)
+        except LocalProtocolError:
+            assert state_of(end) is before
+            assert end.data_to_send() == b""
+        else:
+            pair.exchange()
+            assert state_of(pair.server) is state_of(pair.client)
+
+
+def test_sends_for_another_message_stream(pair: "ConnectionPair") -> None:
+    pair.connect()
+    pair.send(pair.client, CreateStream(), [StreamCreated(stream_id=1)])
+    pair.send(pair.client, PUBLISH)
+    refused = PublishRefused(stream_id=2, code=PublishRefusal.DENIED, description="")
+    for event in (PublishStarted(stream_id=2), refused):
+        with pytest.raises(LocalProtocolError, match="message stream 2"):
+            pair.server.send(event)
+    assert state_of(pair.server) is State.WAIT_PUBLISH_ANSWER
+
+
+def test_what_cannot_be_written_changes_nothing(pair: "ConnectionPair") -> None:
+    with pytest.raises(LocalProtocolError, match="no AMF0 form"):
+        pair.client.send(Connect(app="", tc_url="", properties={"x": b"bytes"}))
+    assert state_of(pair.client) is State.WAIT_CONNECT
+    assert pair.client.data_to_send() == b""
+    pair.publish()
+    with pytest.raises(LocalProtocolError, match="no AMF0 form"):
+        pair.client.send(Metadata(stream_id=1, timestamp_ms=0, values={"x": b"bytes"}))
+
+
+# The end -----------------------------------------------------------------------------------------
+
+
+def test_end_of_bytes_is_closed_wherever_it_comes(pair: "ConnectionPair") -> None:
+    fresh = Connection(Role.SERVER, random_bytes=RANDOM)
+    fresh.receive_data(b"")
+    assert fresh.next_event() is Signal.CLOSED
+    pair.publish()
+    pair.client.send(VIDEO)
+    pair.server.receive_data(pair.client.data_to_send() + b"\x06\0")  # and half a header
+    pair.server.receive_data(b"")
+    assert pair.server.next_event() == VIDEO
+    assert pair.server.next_event() is Signal.CLOSED
+    assert state_of(pair.server) is State.CLOSED
+    with pytest.raises(LocalProtocolError, match="illegal in CLOSED"):
+        pair.server.send(REFUSED)
+
+
+def test_end_while_we_owe_an_answer(pair: "ConnectionPair") -> None:
+    pair.client.send(CONNECT)
+    pair.server.receive_data(pair.client.data_to_send())
+    assert pair.server.next_event() == CONNECT
+    pair.server.receive_data(short(3, 20, command_payload("createStream", 4, NULL), 65536))
+    assert pair.server.next_event() is Signal.NEED_DATA
+    pair.server.receive_data(b"")
+    assert pair.server.next_event() is Signal.CLOSED
+
+
+def test_send_failed_lets_the_rest_be_read(pair: "ConnectionPair") -> None:
+    pair.publish()
+    pair.client.send(Unpublish(stream_id=1))
+    ping = whole(2, 4, 0, bytes.fromhex("0006 00000000"))
+    pair.server.receive_data(ping + pair.client.data_to_send())
+    pair.server.send_failed()
+    assert pair.server.next_event() == Unpublish(stream_id=1)
+    assert pair.server.next_event() is Signal.CLOSED
+    assert pair.server.data_to_send() == b""
+    with pytest.raises(LocalProtocolError, match="no longer be reached"):
+        pair.server.send(REFUSED)
+
+
+def test_draining_forgets(pair: "ConnectionPair") -> None:
+    pair.client.send(CONNECT)
+    assert pair.client.data_to_send()
+    assert pair.client.data_to_send() == b""
