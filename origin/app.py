@@ -88,6 +88,8 @@ async def run(
             async with trio.open_nursery() as process_nursery:
                 await origin.start(process_nursery, http, rtmp)
                 log.info("listening", http=str(listening.http), rtmp=str(listening.rtmp))
+                if store.abandoned:  # not before: a start that is refused says one line only
+                    log.warning("ended broadcasts that a crash left live", count=store.abandoned)
                 _greet(settings, listening)
                 if settings.demo:
                     process_nursery.start_soon(origin.run_demo, listening)
@@ -212,8 +214,6 @@ async def _open_store(settings: Settings) -> AsyncIterator[SqliteStore]:
     except StoreError as error:
         raise StartupError(str(error)) from error
     async with store:
-        if store.abandoned:
-            log.warning("ended broadcasts that a crash left live", count=store.abandoned)
         yield store
 
 
