@@ -15,6 +15,7 @@ import click
 import structlog
 import trio
 
+from origin import app
 from origin.config import Settings, load_settings
 from origin.errors import StartupError
 from origin.log import configure_logging, redact
@@ -60,9 +61,6 @@ def serve(settings: Settings) -> int:
     Returns:
         The exit code.
     """
-    # Imported late: --help, --version and a wrong setting answer without loading the media path.
-    from origin import app
-
     configure_logging(settings.log_format, settings.log_level)
     try:
         trio.run(app.run, settings)
@@ -110,8 +108,8 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
     try:
         version = importlib.metadata.version("headrace")
     except importlib.metadata.PackageNotFoundError:
-        version = "of a checkout that is not installed"
-    click.echo(f"{PROGRAM} {version}")
+        version = "unknown (not installed)"
+    click.echo(f"{PROGRAM}, version {version}")
     context.exit()
 
 

@@ -14,7 +14,7 @@ import pytest
 import structlog
 import trio
 
-import origin
+from control import SqliteStore, StreamStatus
 from origin import cli
 from origin.config import Settings
 from origin.errors import StartupError
@@ -39,7 +39,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Settings], Await
     """Put a coroutine function in the place of `origin.app.run`."""
 
     def install(run: Callable[[Settings], Awaitable[None]]) -> None:
-        monkeypatch.setattr(origin, "app", SimpleNamespace(run=run), raising=False)
+        monkeypatch.setattr(cli, "app", SimpleNamespace(run=run))
 
     return install
 
@@ -230,6 +230,20 @@ async def test_the_real_command_refuses_a_taken_port(flag: str, tmp_path: Path) 
     assert error.startswith("headrace-origin: ")
     assert address in error
     assert "Address already in use" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+async def test_a_refusal_after_a_crash_is_one_line_too(tmp_path: Path) -> None:
+    async with await SqliteStore.open(tmp_path / "headrace.sqlite3") as store:
+        stream, _key = await store.create_stream(broadcaster_id="x", title="x")
+        await store.set_status(stream.id, StreamStatus.LIVE, 1.0)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, error = await _origin("--http", address, "--data", str(tmp_path))
+    assert code == 2
     assert error.count("\n") == 1
 
 
