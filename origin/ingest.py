@@ -127,9 +127,10 @@ class Publication:
         self._broadcasts.end(self._broadcast, "publisher gone")
 
     def stop(self, reason: str) -> None:
-        """The broadcast is over: publish what is half cut and hang up."""
-        self._finish()
-        self._disconnect(reason)
+        """The broadcast is over: publish what is half cut and hang up; no effect after `close`."""
+        if not self._over:
+            self._finish()
+            self._disconnect(reason)
 
     def _package(self, outputs: Sequence[Output]) -> None:
         for output in outputs:
