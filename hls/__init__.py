@@ -3,7 +3,8 @@
 May import `native` and the standard library's pure parts only: time arrives as an argument, nothing
 here opens, reads or waits. The media half (`sample`, `h264`, `aac`, `clock`, `cutter`, `segmenter`,
 `init_segment`, `fragment`) turns samples into the events of `media`; the playlist half
-(`timeline`, `playlist`, `bandwidth`, `multivariant`, `request`) turns those into what viewers get.
+(`timeline`, `segment`, `playlist`, `bandwidth`, `multivariant`, `request`) turns those into what
+viewers get, and when.
 """
 
 from hls.aac import AacConfig

@@ -1,17 +1,9 @@
 """The text of a live Low-Latency media playlist.
 
-Two layers. The line functions turn values into the lines of one tag or one segment; the timeline
-calls each once, when the thing it describes comes into being, and keeps the bytes. The second
-layer, `render_media_playlist`, puts the header in front of the kept segments: an update costs its
-new lines and one join, whatever the length of the window. Nothing here decides *what* is listed;
-see `timeline`.
-
-Numbers are exact. Every time inside the package is a whole number of nanoseconds, every time in the
-text a whole number of microseconds, and the text of a duration is the difference of two rounded
-positions, never a rounded difference. So the DURATIONs of a segment add up to its EXTINF to the
-last digit, the EXTINFs of a continuous timeline never drift away from the media, and a part that is
-not longer than PART-TARGET is not written longer either: PART-TARGET is a whole number of
-microseconds, and a rounded difference is at most the difference rounded up.
+Two layers. The line functions turn values into the lines of one tag or one segment; `segment` calls
+each once, when the thing it describes comes into being, and keeps the bytes. On top of them,
+`render_media_playlist` joins a header and the kept texts, so an update costs its new lines and one
+join, however long the window is. Nothing here decides *what* is listed; see `timeline`.
 
 May import `hls` and the standard library's pure parts. Spec: draft-pantos-hls-rfc8216bis-22,
 sections 4.4.1 to 4.4.5, 6.2.1, 6.2.2 and appendix B.1.
@@ -41,11 +33,7 @@ def render_media_playlist(timeline: "Timeline") -> bytes:
         timeline: A timeline with `Timeline.ready` true.
 
     Returns:
-        UTF-8 (in fact ASCII) text: never a torn line, ENDLIST if and only if the timeline has
-        ended.
-
-    Raises:
-        UsageError: The timeline is not ready yet.
+        UTF-8 (in fact ASCII) text, ENDLIST if and only if the timeline has ended.
 
     Spec: sections 4.4.2 and 4.4.3 (order and presence of the header tags), 4.4.5.3 (hint).
     Cost: O(listed segments) for one join of kept bytes; independent of the number of parts.
@@ -53,8 +41,7 @@ def render_media_playlist(timeline: "Timeline") -> bytes:
     presentation = timeline.presentation
     segments = timeline.segments
     head = segments[0]
-    # The head of the window needs a MAP of its own once the segment that brought it has been
-    # removed.
+    # The head of the window needs a MAP of its own once the segment that brought it has gone.
     head_map = "" if head.brings_map else map_line(head.map_uri)
     independent = "#EXT-X-INDEPENDENT-SEGMENTS\n" if timeline.independent_segments else ""
     header = (

@@ -60,7 +60,7 @@ class BadRequest:
     """Answer 400 at once."""
 
     reason: str
-    """For the response's body; holds nothing the client did not send."""
+    """For the response's body; a fixed text, never an echo of what the client sent."""
 
 
 Decision: TypeAlias = Ready | Wait | BadRequest
@@ -119,11 +119,8 @@ def decide(timeline: Timeline, directives: Directives) -> Decision:
     """
     last_msn, last_part = timeline.last_msn, timeline.last_part
     if last_msn is None or last_part is None:
-        # There is no playlist before the first segment is complete, and none will come after the
-        # end.
-        return (
-            BadRequest("the broadcast ended before its first segment") if timeline.ended else WAIT
-        )
+        # There is no playlist before the first segment is complete.
+        return BadRequest("the broadcast ended before it began") if timeline.ended else WAIT
 
     # "A Server MUST ignore _HLS_msn and _HLS_part if the Playlist contains an EXT-X-ENDLIST tag."
     msn, part = directives.msn, directives.part

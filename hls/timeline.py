@@ -13,10 +13,6 @@ far, which stands still while the publisher does, and is not disturbed by timest
     its parts listed from their birth until the segment ---> downloadable for 3 TD ---> gone
               ends 3 TD behind the live edge
 
-The parts of a segment leave the playlist together, never one by one: players number parts by
-counting tags (hls.js does), so a segment that had lost its first tag would have its other parts
-misplaced.
-
 Invariants, after every `Timeline.apply` and `Timeline.end`:
 
 * One version step is atomic: an event that is out of order raises before anything has changed.
@@ -34,13 +30,14 @@ sections 4.4.3, 4.4.4, 6.2.1, 6.2.2, 6.2.6.
 import re
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hls.bandwidth import Bandwidth, BandwidthMeter
 from hls.errors import UsageError
 from hls.media import InitSegment, MediaEvent, Part, Presentation, SegmentEnd
 from hls.multivariant import VariantInfo
-from hls.playlist import part_line, render_media_playlist, segment_closing, segment_opening
+from hls.playlist import render_media_playlist
+from hls.segment import Segment
 
 PART_HISTORY_TARGETS = 3
 """Parts are listed for so many target durations: "EXT-X-PART tags SHOULD be removed from the
@@ -113,41 +110,6 @@ class Changes:
     """Names that `Timeline.media` no longer answers."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Segment:
-    """One segment and its lines; the timeline changes it, everybody else only reads."""
-
-    msn: int
-    name: str
-    map_uri: str
-    init_index: int
-    brings_map: bool
-    """Its text has an EXT-X-MAP: the segment before it used another init section."""
-    discontinuity: bool
-    """Its text has an EXT-X-DISCONTINUITY."""
-    start_ns: int
-    """Media time of its first sample."""
-    opening: bytes
-    """Its lines before the first part."""
-    text: bytes
-    """All its lines, as they are listed now."""
-    chunks: list[bytes] = field(default_factory=list)
-    """The bytes of its parts."""
-    part_names: list[str] = field(default_factory=list)
-    duration_ns: int = 0
-    duration_us: int = 0
-    """The EXTINF, and the sum of the DURATIONs so far while it is open."""
-    size_bytes: int = 0
-    clock_end_ns: int = 0
-    """Media clock at the end of its last part."""
-    appeared_ns: int = 0
-    """Media clock of the version that first listed it whole; 0 until then."""
-    parts_until_ns: int = 0
-    """Media clock until which its parts can be fetched, once they are unlisted."""
-    until_ns: int = 0
-    """Media clock until which it can be fetched, once it is removed."""
-
-
 class Timeline:
     """One rendition of one broadcast, as a sliding window.
 
@@ -156,8 +118,7 @@ class Timeline:
     Args:
         token: Goes into every name; unique per broadcast, 1 to 64 of ``A-Z a-z 0-9 _ -``.
         started_at_s: UTC time of media time zero, seconds since 1970. PROGRAM-DATE-TIME is this
-        plus
-            media time and never looks at a clock again, so its distance from tfdt is one constant.
+            plus media time, with no look at a clock: its distance from tfdt is one constant.
         settings: Window and hold-back.
 
     Raises:
@@ -414,15 +375,7 @@ class Timeline:
     def _add_part(self, part: Part, added: list[str]) -> None:
         segment = self.open_segment or self._open(part)
         name = self._part_name(part.msn, part.index)
-        segment.duration_ns += round(part.duration_s * _NS)
-        end_us = _us(segment.start_ns + segment.duration_ns) - _us(segment.start_ns)
-        segment.text += part_line(
-            duration_us=end_us - segment.duration_us, uri=name, independent=part.independent
-        )
-        segment.duration_us = end_us
-        segment.chunks.append(part.data)
-        segment.part_names.append(name)
-        segment.size_bytes += len(part.data)
+        segment.add(part, name)
         self._clock_ns += round(part.duration_s * _NS)
         self.last_part = (part.msn, part.index)
         self._next_msn, self._next_index = part.msn, part.index + 1
@@ -434,23 +387,13 @@ class Timeline:
         # "Any changes in encoding parameters ... MUST be signalled by the use of
         # EXT-X-DISCONTINUITY" (6.2.1): a new init section is one, whatever the segmenter says.
         discontinuity = part.discontinuity or (brings_map and before is not None)
-        map_uri = self._init_name(part.init_index)
-        start_ns = round(part.media_time_s * _NS)
-        opening = segment_opening(
-            discontinuity=discontinuity,
-            map_uri=map_uri if brings_map else None,
-            epoch_ms=(self._started_at_ns + start_ns + 500_000) // 1_000_000,
-        )
-        self.open_segment = Segment(
-            msn=part.msn,
+        self.open_segment = Segment.begin(
+            part,
             name=f"seg-{self._token}-{part.msn}.m4s",
-            map_uri=map_uri,
-            init_index=part.init_index,
+            map_uri=self._init_name(part.init_index),
             brings_map=brings_map,
             discontinuity=discontinuity,
-            start_ns=start_ns,
-            opening=opening,
-            text=opening,
+            started_at_ns=self._started_at_ns,
         )
         self.independent_segments = self.independent_segments and part.independent
         return self.open_segment
@@ -460,7 +403,7 @@ class Timeline:
         if segment is None:  # `end` between two segments
             return
         self._next_msn, self._next_index = segment.msn + 1, 0
-        segment.text += segment_closing(duration_us=segment.duration_us, uri=segment.name)
+        segment.end()
         segment.clock_end_ns = self._clock_ns
         self._listed_ns += segment.duration_ns
         self.segments.append(segment)
@@ -478,9 +421,7 @@ class Timeline:
         horizon_ns = self._clock_ns - PART_HISTORY_TARGETS * target_ns
         while self._with_parts and self._with_parts[0].clock_end_ns <= horizon_ns:
             segment = self._with_parts.popleft()
-            segment.text = segment.opening + segment_closing(
-                duration_us=segment.duration_us, uri=segment.name
-            )
+            segment.unlist_parts()
             segment.parts_until_ns = self._clock_ns + PART_GRACE_TARGETS * target_ns
             self._part_grace.append(segment)
         # What may go ended three target durations ago, so its parts have been unlisted above.
@@ -509,8 +450,9 @@ class Timeline:
     def _forget(self, removed: list[str]) -> None:
         """Let go of what nobody has a right to ask for any more.
 
-        Both queues are first in, first out: a deadline that is earlier than the one before it waits
-        for that, which errs to the longer side by less than one segment.
+        Both queues are first in, first out. Where a long segment is followed by a short one, the
+        short one's deadline is the earlier; it waits, which errs to the longer side by less than a
+        segment.
         """
         while self._part_grace and self._part_grace[0].parts_until_ns <= self._clock_ns:
             for name in self._part_grace.popleft().part_names:
@@ -543,7 +485,3 @@ class Timeline:
 
     def _part_name(self, msn: int, index: int) -> str:
         return f"part-{self._token}-{msn}.{index}.m4s"
-
-
-def _us(duration_ns: int) -> int:
-    return (duration_ns + 500) // 1000

@@ -650,4 +650,4 @@ class AnyBroadcast(RuleBasedStateMachine):
 AnyBroadcast.TestCase.settings = hypothesis_settings(
     max_examples=40, stateful_step_count=25, deadline=None
 )
-TestAnyBroadcast = AnyBroadcast.TestCase
+TestAnyBroadcast = pytest.mark.slow(AnyBroadcast.TestCase)
