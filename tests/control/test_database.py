@@ -170,3 +170,16 @@ def test_a_transaction_is_all_or_nothing(path: Path) -> None:
     insert_and(1)
     assert connection.execute("SELECT count(*) FROM t").fetchone() == (1,)
     opened.close()
+
+
+def test_a_transaction_that_sqlite_rolled_back_itself_keeps_its_error(path: Path) -> None:
+    opened = open_database(path)
+
+    def run_full() -> None:
+        with transaction(opened.connection):
+            opened.connection.execute("ROLLBACK")  # as SQLite does when the disk is full
+            raise sqlite3.OperationalError("database or disk is full")
+
+    with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+        run_full()
+    opened.close()
