@@ -64,8 +64,6 @@ def serve(settings: Settings) -> int:
     configure_logging(settings.log_format, settings.log_level)
     try:
         trio.run(app.run, settings)
-    except SystemExit:
-        raise
     except BaseException as error:
         return _explain(error)
     return 0
