@@ -40,6 +40,9 @@ MIN_STEP_TICKS: Final = 90
 # A segment stays so far under TARGETDURATION + 0.5 s that no rounding of EXTINF brings it over.
 _ROUNDING_S: Final = Fraction(2, 1000)
 
+# A GOP may measure so much more next time.
+_JITTER_MS: Final = 10
+
 # PT-04: a part may end once it has this much of PART-TARGET.
 _LEAST_PART: Final = Fraction(85, 100)
 
@@ -250,8 +253,8 @@ def presentation_for_video(
         Fraction(later - earlier)
         for earlier, later in zip(decode_times_ms, decode_times_ms[frames:], strict=False)
     ]
-    longest_ms = max([run_ms, *(run for run in runs if run <= plausible_ms)])
-    longest_segment_s = max(_exact(settings.segment_target_s), (gop_ms + interval_ms / 2) / 1000)
+    longest_ms = max((run for run in runs if run <= plausible_ms), default=run_ms)
+    longest_segment_s = max(_exact(settings.segment_target_s), (gop_ms + _JITTER_MS) / 1000)
     return _presentation(longest_segment_s, longest_ms)
 
 

@@ -133,7 +133,7 @@ def avc_record(
 ) -> bytes:
     """An AVCDecoderConfigurationRecord; profile bytes are copied from the first SPS."""
     units = [sps or SpsFields().unit()] if sps_units is None else sps_units
-    profile = units[0][1:4] if units else b"\x42\xc0\x1f"
+    profile = (units[0] if units else b"")[1:4].ljust(3, b"\x42")
     pps = [PPS] if pps_units is None else pps_units
     return b"".join(
         (
@@ -236,7 +236,7 @@ class Source:
     start_ms: int = 0
     audio_delay_ms: int = 0
     round_ms: Callable[[Fraction], int] = round
-    jitter_ms: Callable[[int], int] = staticmethod(lambda number: 0)
+    jitter_ms: Callable[[int], int] | None = None
     first_sei: bytes = b""
 
     def video(self) -> Iterator[tuple[Fraction, Frame]]:
@@ -254,7 +254,9 @@ class Source:
             data = picture(idr=idr, number=number)
             if number == 0:
                 data = self.first_sei + data
-            stamp = self.start_ms + self.round_ms(time) + self.jitter_ms(number)
+            stamp = self.start_ms + self.round_ms(time)
+            if self.jitter_ms is not None:
+                stamp += self.jitter_ms(number)
             yield (
                 time,
                 Frame(
