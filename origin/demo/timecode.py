@@ -12,18 +12,18 @@ All positions are fractions of the picture, so a scaled rendition or a canvas of
 reads the same: the centre of cell i is at x = (i + 0.5) / 64 of the width and y = 0.975 of the
 height. A reader in a page, whose canvas may be as small as 256 pixels wide:
 
-    function readTimecode(video, canvas) {             // ms since 1970, or null
+    function readTimecode(video, canvas) {  // ms since 1970, or null
       const c = canvas.getContext("2d", {willReadFrequently: true});
       c.drawImage(video, 0, 0, canvas.width, canvas.height);
       const y = Math.floor(canvas.height * 0.975);
-      const row = c.getImageData(0, y, canvas.width, 1).data;          // RGBA
+      const row = c.getImageData(0, y, canvas.width, 1).data;  // RGBA
       const bit = i => row[4 * Math.floor((i + 0.5) / 64 * canvas.width) + 1] > 127 ? 1 : 0;
-      const byte = n => { let v = 0; for (let i = 0; i < 8; i++) v = v * 2 + bit(8 * n + i);
-      return v; }; if (byte(0) !== 0xA5) return null; let ms = 0, crc = 0;
-      // ms needs 48 bits: no bit operators on it for (let n = 1; n <= 6; n++) {
-        const b = byte(n);
-        ms = ms * 256 + b;
-        crc ^= b;
+      const byte = n => [0, 1, 2, 3, 4, 5, 6, 7].reduce((v, i) => v * 2 + bit(8 * n + i), 0);
+      if (byte(0) !== 0xA5) return null;
+      let ms = 0, crc = 0;
+      for (let n = 1; n <= 6; n++) {
+        ms = ms * 256 + byte(n);  // 48 bits: too many for << and |
+        crc ^= byte(n);
         for (let i = 0; i < 8; i++) crc = crc & 0x80 ? (crc << 1 ^ 0x07) & 0xFF : crc << 1;
       }
       return crc === byte(7) ? ms : null;
