@@ -1,0 +1,97 @@
+"""Connection, both roles: only `RemoteProtocolError` escapes, whatever comes after the handshake.
+
+Further invariants: how the bytes are cut changes neither the events nor the error; after an error
+the connection stays in ERROR and raises the same; what it queues is bounded.
+
+Input: byte 0 chooses who speaks (even: a client to our server, odd: a server to our client), byte
+1 is the size of the pieces less one, the rest is the peer's chunk stream. At most 8000 bytes are
+used: a feed may complete 8192 messages, and that bound alone depends on how the bytes are cut.
+"""
+
+from collections.abc import Iterable
+
+from rtmpcore import (
+    Connect,
+    ConnectAccepted,
+    Connection,
+    CreateStream,
+    Event,
+    Publish,
+    PublishStarted,
+    RemoteProtocolError,
+    Role,
+    Signal,
+    State,
+    StreamCreated,
+)
+
+RANDOM = bytes(range(256)) * 12
+HANDSHAKE = b"\x03" + bytes(1536) * 2
+MAX_INPUT_BYTES = 8000
+MAX_QUEUED_BYTES = 300_000
+
+
+def answer(connection: Connection, event: Event) -> None:
+    """Say what a willing application would."""
+    match event:
+        case Connect():
+            connection.send(ConnectAccepted())
+        case Publish():
+            connection.send(PublishStarted(stream_id=event.stream_id))
+        case ConnectAccepted():
+            connection.send(CreateStream(name="key"))
+        case StreamCreated():
+            connection.send(Publish(stream_id=event.stream_id, name="key"))
+
+
+def converse(role: Role, pieces: Iterable[bytes]) -> tuple[list[Event], str | None]:
+    connection = Connection(role, random_bytes=RANDOM)
+    connection.receive_data(HANDSHAKE)
+    assert connection.next_event() is Signal.NEED_DATA
+    if role is Role.CLIENT:
+        connection.send(Connect(app="live", tc_url="rtmp://host/live"))
+    events: list[Event] = []
+    for piece in pieces:
+        connection.receive_data(piece)
+        error = read(connection, events)
+        assert len(connection.data_to_send()) < MAX_QUEUED_BYTES
+        if error is not None:
+            assert connection.state is State.ERROR
+            assert read(connection, []) is error
+            assert connection.data_to_send() == b""
+            return events, str(error)
+    connection.receive_data(b"")
+    assert connection.next_event() is Signal.CLOSED
+    return events, None
+
+
+def read(connection: Connection, events: list[Event]) -> RemoteProtocolError | None:
+    """Take the events that there are; return what ended them, if it was the peer's fault."""
+    try:
+        while not isinstance(event := connection.next_event(), Signal):
+            events.append(event)
+            answer(connection, event)
+    except RemoteProtocolError as error:
+        return error
+    return None
+
+
+def test_one_input(data: bytes) -> None:
+    if len(data) < 3:
+        return
+    role = Role.CLIENT if data[0] & 1 else Role.SERVER
+    step, stream = data[1] + 1, data[2:MAX_INPUT_BYTES]
+    whole = converse(role, [stream])
+    # Values may be NaN, which is not equal to itself; its repr is.
+    cut = converse(role, (stream[i : i + step] for i in range(0, len(stream), step)))
+    assert repr(cut) == repr(whole)
+
+
+if __name__ == "__main__":
+    import sys
+
+    import atheris  # type: ignore[import-untyped]
+
+    atheris.instrument_all()
+    atheris.Setup(sys.argv, test_one_input)
+    atheris.Fuzz()
