@@ -6,9 +6,8 @@ adds is safety, in one processor that no field escapes:
 
 * secrets: whatever looks like a stream key, the admin token or a bearer credential is cut out, in
   any field, key or traceback. The last line of defence; nothing should log one in the first place;
-* injection: peers choose some of the texts. Characters that are not printable (newlines, terminal
-escapes,
-  bidirectional overrides) are written as escapes, so a line is always one line of ours;
+* injection: peers choose some of the texts. What is not printable (newlines, terminal escapes,
+  bidirectional overrides) is written as an escape, so a line is always one line of ours;
 * size: a value has at most `MAX_VALUE_CHARACTERS`.
 
 Text lines are ``TIME level event key=value ...``; a value with spaces, quotes or escapes is
