@@ -1,5 +1,5 @@
 // The player: asks whether the stream is live, plays it near the live edge, and starts over when
-// anything breaks. States: connecting, waiting, live, ended, missing, broken (see `show`).
+// anything breaks. States: connecting, waiting, live, stalled, ended, missing, broken (see `show`).
 //
 // hls.js decides what to load; this page decides the pace (`keepPace`) and when to begin again.
 // `window.headrace` is for tests and the curious.
@@ -15,6 +15,7 @@ const SLOW_RATE = 0.95;
 const TOLERANCE_S = 0.1; // this near to the target is at the target
 const THIN_BUFFER_S = 0.2; // less than this ahead: slow down rather than stall
 const FULL_BUFFER_S = 0.4; // speed up only with this much ahead
+const STALLED_MS = 2000; // a picture that stands for so long is worth a word
 const JUMP_S = 4; // further behind than this while following the edge: seek
 
 const HLS_CONFIG = {
@@ -60,13 +61,17 @@ let timer = 0;
 
 // --- what is shown
 
+const BADGES = {
+  connecting: "Connecting", waiting: "Offline", live: "Live", stalled: "Interrupted",
+  ended: "Ended", missing: "Not found", broken: "Error",
+};
+
 function show(state, message) {
   page.state = state;
   player.dataset.state = state;
   if ($("message").textContent !== message) $("message").textContent = message;
   const badge = $("badge");
-  badge.textContent = { live: "Live", ended: "Ended", missing: "Not found", broken: "Error" }[state]
-    ?? (state === "waiting" ? "Offline" : "Connecting");
+  badge.textContent = BADGES[state];
   badge.classList.toggle("live", state === "live");
 }
 
@@ -150,10 +155,10 @@ function beginHls(source) {
       recover();
     }
   });
-  hls.on(Events.MANIFEST_PARSED, () => {
-    listQualities(hls);
-    play();
-  });
+  hls.on(Events.MANIFEST_PARSED, () => listQualities(hls));
+  // Not earlier: until the first part is buffered, hls.js has not sought to its start position, and
+  // takes a playing video that stands at 0 for one that is stuck in front of a hole.
+  hls.once(Events.FRAG_BUFFERED, play);
   hls.loadSource(source);
   hls.attachMedia(video);
 }
@@ -214,9 +219,22 @@ function keepPace() {
   }
   rate = Math.round(rate * 20) / 20; // few distinct rates: each change costs the audio a little
   if (hls && video.playbackRate !== rate) video.playbackRate = rate;
+  watchProgress();
   $("latency").textContent = behind === null ? "–" : `${behind.toFixed(1)} s`;
   $("golive").classList.toggle("at-edge", live && following && !video.paused);
   $("golive").disabled = !live || (following && !video.paused);
+}
+
+let moved = { position: 0, at: 0 };
+
+function watchProgress() {
+  const now = performance.now();
+  if (video.currentTime !== moved.position || video.paused || !hasPlayed) {
+    moved = { position: video.currentTime, at: now };
+    if (page.state === "stalled") show("live", "Live");
+  } else if (page.state === "live" && now - moved.at > STALLED_MS) {
+    show("stalled", "Nothing new is arriving. Waiting…");
+  }
 }
 
 function seek(position) {
