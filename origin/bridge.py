@@ -74,6 +74,8 @@ class Bridge:
         self._tracks: Tracks | None = None
         # True while frames can just pass: every configuration announced is one of `_tracks`.
         self._settled = False
+        self.started = False
+        """A frame that belongs to a track has come: media time zero is now at the latest."""
         self._held: list[Sample] = []
         self._held_bytes = 0
         self._unconfigured = 0
@@ -155,6 +157,7 @@ class Bridge:
 
     def _hold(self, sample: Sample) -> Sequence[Output]:
         """Keep a sample until it is known what tracks there are."""
+        self.started = True
         held = self._held
         held.append(sample)
         self._held_bytes += len(sample.data)

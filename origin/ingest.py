@@ -114,10 +114,11 @@ class Publication:
         """
         if self._over:
             raise PublishStoppedError("the broadcast is over")
-        if self._rendition is None:
-            self._rendition = self._broadcasts.open_media(self._broadcast)
         try:
-            self._package(self._bridge.push(message))
+            outputs = self._bridge.push(message)
+            if self._rendition is None and self._bridge.started:
+                self._rendition = self._broadcasts.open_media(self._broadcast)
+            self._package(outputs)
         except MediaError as error:
             raise PublishStoppedError(f"unusable media: {error}") from error
 

@@ -46,6 +46,7 @@ from rtmpcore import (
 )
 
 HANDSHAKE_RANDOM_BYTES: Final = 3_072
+REARMS_PER_TIMEOUT: Final = 20
 
 log = structlog.get_logger("rtmp")
 
@@ -252,7 +253,11 @@ class _PublisherConnection:
     async def _converse(self) -> str:
         """Follow the events until the peer ends or is refused."""
         next_event = self._driver.next_event
+        # Moving a deadline costs as much as the rest of a message, so it moves at most every
+        # `slack_s`, and a silent publisher is cut off at most so much late.
         silence_s = self._settings.publish_timeout_s
+        slack_s = silence_s / REARMS_PER_TIMEOUT
+        rearm_s = 0.0
         while (event := await next_event()) is not None:
             if isinstance(event, VideoMessage | AudioMessage):
                 if self._sink is not None:
@@ -260,7 +265,10 @@ class _PublisherConnection:
                         self._sink.push(event)
                     except PublishStoppedError as error:
                         return await self._stop(event.stream_id, str(error))
-                    self._scope.deadline = trio.current_time() + silence_s
+                    now_s = trio.current_time()
+                    if now_s >= rearm_s:
+                        rearm_s = now_s + slack_s
+                        self._scope.deadline = now_s + silence_s + slack_s
             elif isinstance(event, Connect):
                 # Any app will do: the key decides. Refusing at publish gives the publisher's user
                 # the best message everywhere (rtmp.md 1.8).
