@@ -44,7 +44,7 @@ def test_second_publisher_is_refused_as_busy_and_the_first_goes_on(
         origin.wait_status(stream, "live", timeout_s=10)
         with publish_with_ffmpeg(clip.path, url, tmp_path / "second.log") as second:
             assert second.wait(AT_ONCE_S) != 0
-        assert "busy" in second.log_text().lower(), second.tail()
+        assert re.search(r"Server error: .*(busy|already live)", second.log_text()), second.tail()
         assert first.exit_code() is None, first.tail()
         assert origin.status(stream) == "live"
 
@@ -70,7 +70,7 @@ def test_no_page_log_or_error_tells_a_key(
         for path in paths:
             origin.get(path)
         for key in (stream.key, "live_" + "f" * 32):
-            for verb in ("start", "end", "start"):
+            for verb in ("start", "end"):
                 for body in ({"streamKey": key}, {"streamKey": [key]}, {key: key}):
                     answer = origin.post(f"{base}/{verb}", body, token=key)
                     origin.saw(f"POST {verb}", answer.text)

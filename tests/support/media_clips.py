@@ -8,9 +8,13 @@ many pictures and sound frames must come out at the other end.
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeAlias
 
 import av
 import numpy as np
+from av import AudioStream, Packet, VideoStream
+
+AnyPacket: TypeAlias = "Packet[VideoStream] | Packet[AudioStream]"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,16 +63,16 @@ def make_clip(spec: ClipSpec, folder: Path) -> Clip:
             audio = container.add_stream("aac", rate=spec.sample_rate)
             audio.layout = "mono" if spec.channels == 1 else "stereo"
             audio.bit_rate = 64_000
-        pictures = sounds = 0
+        pictures: list[AnyPacket] = []
         if video is not None:
             assert spec.fps is not None
             for index in range(round(spec.duration_s * spec.fps)):
                 frame = av.VideoFrame.from_ndarray(_picture(spec, index), format="gray")
                 frame = frame.reformat(format="yuv420p")
                 frame.pts, frame.time_base = index, 1 / spec.fps
-                container.mux(video.encode(frame))
-                pictures += 1
-            container.mux(video.encode(None))
+                pictures += video.encode(frame)
+            pictures += video.encode(None)
+        sounds: list[AnyPacket] = []
         if audio is not None:
             for index in range(round(spec.duration_s * spec.sample_rate / 1024)):
                 sound = av.AudioFrame.from_ndarray(
@@ -76,13 +80,18 @@ def make_clip(spec: ClipSpec, folder: Path) -> Clip:
                 )
                 sound.sample_rate = spec.sample_rate
                 sound.pts, sound.time_base = index * 1024, Fraction(1, spec.sample_rate)
-                packets = audio.encode(sound)
-                sounds += len(packets)
-                container.mux(packets)
-            packets = audio.encode(None)
-            sounds += len(packets)
-            container.mux(packets)
-    return Clip(spec=spec, path=path, pictures=pictures, sound_frames=sounds)
+                sounds += audio.encode(sound)
+            sounds += audio.encode(None)
+        # In the order of decode times, as a camera would: FFmpeg's MP4 reader follows the order in
+        # the file as long as the tracks are less than a second apart.
+        container.mux(sorted([*pictures, *sounds], key=_decode_time))
+    return Clip(spec=spec, path=path, pictures=len(pictures), sound_frames=len(sounds))
+
+
+def _decode_time(packet: AnyPacket) -> Fraction:
+    assert packet.dts is not None
+    assert packet.time_base is not None
+    return packet.dts * packet.time_base
 
 
 def _picture(spec: ClipSpec, index: int) -> np.ndarray:
