@@ -235,9 +235,22 @@ async def test_a_request_that_would_be_held_during_drain_is_not(
     autojump_clock: "MockClock", connect: "Connect", fake: "FakeApp"
 ) -> None:
     client = connect(fake)
+    await client.send("GET /hold HTTP/1.1\r\n")
+    await trio.testing.wait_all_tasks_blocked()
     client.connection.drain()
-    await client.send(GET.format("/hold"))
-    assert await client.closed() or (await client.answer()).status == 503
+    began = trio.current_time()
+    await client.send("Host: test\r\n\r\n")
+    assert (await client.answer()).status == 503
+    assert trio.current_time() == began
+
+
+async def test_a_gate_that_opened_before_its_request_was_parked(
+    autojump_clock: "MockClock", connect: "Connect", fake: "FakeApp"
+) -> None:
+    gate = fake.gate()
+    fake.open_gate()
+    fake.gate = lambda: gate  # type: ignore[method-assign]
+    assert (await connect(fake).get("/hold")).body == b"opened"
 
 
 async def _exchange(peer: HttpPeer, fake: "FakeApp") -> None:

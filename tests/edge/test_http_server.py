@@ -13,7 +13,7 @@ from http_peers import HttpPeer
 
 from edge.http.messages import Answer, Hold, Request
 from edge.http.response import error_response, make_response
-from edge.http.server import _is_loopback, serve_http
+from edge.http.server import _address_of, _is_loopback, serve_http
 from edge.http.settings import HttpSettings
 from edge.table import ResponseTable
 
@@ -217,6 +217,17 @@ async def test_over_real_sockets() -> None:
 )
 def test_loopback_in_all_its_forms(address: str, loopback: bool) -> None:
     assert _is_loopback(address) is loopback
+
+
+async def test_a_peer_that_was_gone_before_accept_has_no_address() -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    peer = await trio.open_tcp_stream("127.0.0.1", listeners[0].socket.getsockname()[1])
+    stream = await listeners[0].accept()
+    assert _address_of(stream) == "127.0.0.1"
+    await stream.aclose()
+    assert _address_of(stream) == ""
+    await peer.aclose()
+    await listeners[0].aclose()
 
 
 async def test_the_limit_per_address(
