@@ -76,7 +76,8 @@ class Probe:
     def plan(self) -> CutPlan:
         """Fix the lengths for the life of the broadcast."""
         interval_ms = self.frame_interval_ms()
-        gop_ms = Fraction(max(self._gop_ms, self._times_ms[-1] - self._last_idr_ms))
+        open_gop_ms = self._times_ms[-1] + interval_ms - self._last_idr_ms
+        gop_ms = max(Fraction(self._gop_ms), open_gop_ms)
         if self._declared_frames is not None:
             gop_ms = max(gop_ms, self._declared_frames * interval_ms)
         gop_ms = min(gop_ms, Fraction(self._longest_ms))
