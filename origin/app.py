@@ -80,10 +80,12 @@ async def run(
     """
     _raise_file_limit()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with _open_store(settings) as store:
+        async with (
+            _open_store(settings) as store,
+            _listen("HTTP", settings.http_address) as http,
+            _listen("RTMP", settings.rtmp_address) as rtmp,
+        ):
             origin = _Origin(settings, store, _admin_token(settings))
-            http = await _listen("HTTP", settings.http_address)
-            rtmp = await _listen("RTMP", settings.rtmp_address)
             listening = Listening(_address(http), _address(rtmp))
             async with trio.open_nursery() as process_nursery:
                 await origin.start(process_nursery, http, rtmp)
@@ -226,12 +228,19 @@ def _admin_token(settings: Settings) -> AdminToken:
         raise StartupError(str(error)) from error
 
 
-async def _listen(what: str, address: Address) -> list[trio.SocketListener]:
+@asynccontextmanager
+async def _listen(what: str, address: Address) -> AsyncIterator[list[trio.SocketListener]]:
+    """Open listeners, and close those that nobody has closed in the end."""
     try:
-        return await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        listeners = await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
+    except OSError as error:
+        reason = error.strerror or error
         raise StartupError(f"cannot listen for {what} on {address}: {reason}") from error
+    try:
+        yield listeners
+    finally:
+        for listener in listeners:
+            listener.socket.close()
 
 
 def _address(listeners: Sequence[trio.SocketListener]) -> Address:

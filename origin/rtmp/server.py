@@ -47,6 +47,7 @@ from rtmpcore import (
 
 HANDSHAKE_RANDOM_BYTES: Final = 3_072
 REARMS_PER_TIMEOUT: Final = 20
+MEDIA: Final = (VideoMessage, AudioMessage)
 
 log = structlog.get_logger("rtmp")
 
@@ -180,12 +181,11 @@ class RtmpServer:
     ) -> None:
         publisher = _PublisherConnection(stream, self._admit, self._settings, connection_log)
         started_s = trio.current_time()
-        reason = "server stopping"  # unless it gets as far as another
         self._by_address[address] += 1
         try:
-            reason = await publisher.run()
+            await publisher.run()
         except Exception:
-            reason = "internal error"
+            publisher.conclude("internal error")
             connection_log.exception("connection failed")
         finally:
             self._by_address[address] -= 1
@@ -193,7 +193,7 @@ class RtmpServer:
                 del self._by_address[address]  # the table is no longer than the list of peers
             connection_log.info(
                 "connection closed",
-                reason=reason,
+                reason=publisher.reason or "server stopping",
                 stream=publisher.stream_id,
                 seconds=round(trio.current_time() - started_s, 1),
                 bytes=publisher.bytes_received,
@@ -221,36 +221,41 @@ class _PublisherConnection:
         self._log = connection_log
         self._scope = trio.CancelScope()
         self._sink: Sink | None = None
-        self._disconnect_reason: str | None = None
         self.stream_id: str | None = None
+        """The stream it published to, once it was admitted."""
+        self.reason: str | None = None
+        """Why it ended; None while nothing but the server's own end can be why."""
 
     @property
     def bytes_received(self) -> int:
         return self._driver.bytes_received
 
-    async def run(self) -> str:
-        """Serve to the end and return the reason for it."""
+    def conclude(self, reason: str) -> None:
+        """Say why it ends; the first reason is the true one, what follows are consequences."""
+        if self.reason is None:
+            self.reason = reason
+
+    async def run(self) -> None:
+        """Serve to the end; `reason` says why it came."""
         settings = self._settings
         try:
             with self._scope as scope:
                 scope.deadline = trio.current_time() + settings.handshake_timeout_s
-                return await self._converse()
+                await self._converse()
+            if scope.cancelled_caught:
+                if self._sink is not None:
+                    self.conclude(f"no media for {settings.publish_timeout_s:g} s")
+                self.conclude(f"not publishing after {settings.handshake_timeout_s:g} s")
         except RemoteProtocolError as error:
-            return f"protocol error: {error}"
+            self.conclude(f"protocol error: {error}")
         except trio.TooSlowError:
-            return f"took no reply for {settings.send_timeout_s:g} s"
+            self.conclude(f"took no reply for {settings.send_timeout_s:g} s")
         except (trio.BrokenResourceError, ConnectionError):
-            return "connection lost"
+            self.conclude("connection lost")
         finally:
-            publishing = self._sink is not None
             self._close_sink()
-        if self._disconnect_reason is not None:
-            return self._disconnect_reason
-        if publishing:
-            return f"no media for {settings.publish_timeout_s:g} s"
-        return f"not publishing after {settings.handshake_timeout_s:g} s"
 
-    async def _converse(self) -> str:
+    async def _converse(self) -> None:
         """Follow the events until the peer ends or is refused."""
         next_event = self._driver.next_event
         # Moving a deadline costs as much as the rest of a message, so it moves at most every
@@ -259,12 +264,14 @@ class _PublisherConnection:
         slack_s = silence_s / REARMS_PER_TIMEOUT
         rearm_s = 0.0
         while (event := await next_event()) is not None:
-            if isinstance(event, VideoMessage | AudioMessage):
+            if isinstance(event, MEDIA):
                 if self._sink is not None:
                     try:
                         self._sink.push(event)
                     except PublishStoppedError as error:
-                        return await self._stop(event.stream_id, str(error))
+                        return await self._refuse(
+                            event.stream_id, PublishRefusal.REJECTED, str(error), str(error)
+                        )
                     now_s = trio.current_time()
                     if now_s >= rearm_s:
                         rearm_s = now_s + slack_s
@@ -274,46 +281,38 @@ class _PublisherConnection:
                 # the best message everywhere (rtmp.md 1.8).
                 await self._driver.send(ConnectAccepted())
             elif isinstance(event, Publish):
-                refusal = await self._publish(event)
-                if refusal is not None:
-                    return refusal
+                try:
+                    await self._publish(event)
+                except PublishDeniedError as error:
+                    # BadName whatever the reason: OBS shows it and stops (DESIGN 5, rtmp.md 1.8).
+                    return await self._refuse(
+                        event.stream_id, PublishRefusal.BAD_NAME, str(error), f"refused: {error}"
+                    )
             elif isinstance(event, Unpublish):
                 self._close_sink()
                 self._scope.deadline = trio.current_time() + self._settings.handshake_timeout_s
-        return "closed by the publisher"
+        self.conclude("closed by the publisher")
 
-    async def _publish(self, event: Publish) -> str | None:
-        """Admit or refuse; returns the reason for closing, or None to go on."""
-        try:
-            self._sink = await self._admit(event.name, self._disconnect)
-        except PublishDeniedError as error:
-            # BadName whatever the reason: OBS shows it and stops (DESIGN 5, rtmp.md 1.8).
-            await self._driver.refuse(
-                PublishRefused(
-                    stream_id=event.stream_id,
-                    code=PublishRefusal.BAD_NAME,
-                    description=str(error),
-                )
-            )
-            return f"refused: {error}"
+    async def _publish(self, event: Publish) -> None:
+        """Ask for admission; raises `PublishDeniedError`."""
+        self._sink = await self._admit(event.name, self._disconnect)
         self.stream_id = self._sink.stream_id
         self._scope.deadline = trio.current_time() + self._settings.publish_timeout_s
         self._log.info("publishing", stream=self.stream_id)
         await self._driver.send(PublishStarted(stream_id=event.stream_id))
-        return None
 
-    async def _stop(self, message_stream_id: int, reason: str) -> str:
-        """Tell the publisher why it cannot go on; ffmpeg shows it. Returns the reason."""
+    async def _refuse(
+        self, stream_id: int, code: PublishRefusal, description: str, reason: str
+    ) -> None:
+        """Tell the publisher why it cannot go on, and close."""
+        self.conclude(reason)
         self._close_sink()
         await self._driver.refuse(
-            PublishRefused(
-                stream_id=message_stream_id, code=PublishRefusal.REJECTED, description=reason
-            )
+            PublishRefused(stream_id=stream_id, code=code, description=description)
         )
-        return reason
 
     def _disconnect(self, reason: str) -> None:
-        self._disconnect_reason = reason
+        self.conclude(reason)
         self._scope.cancel(reason=reason)
 
     def _close_sink(self) -> None:
