@@ -6,6 +6,7 @@ changes, are compared by the backend, and appear in no answer (but a creation's)
 Spec: DESIGN section 5; RFC 6750 (bearer tokens).
 """
 
+import re
 from typing import TypeVar
 
 import msgspec
@@ -21,6 +22,9 @@ _STATUS: dict[type[BackendError], int] = {
     AlreadyLive: 409,
     NotLive: 409,
 }
+
+# What msgspec quotes of a body: longer than any field name of ours.
+_LONG_NAME = re.compile(r"`[^`]{25,}`")
 
 T = TypeVar("T")
 
@@ -92,6 +96,8 @@ def _decode(body: bytes, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.DecodeError as error:  # ValidationError too; the text names the field
-        raise HttpError(400, f"bad JSON body: {error}") from None
+        # The name of an unknown field is the client's text: a typo is short, a misplaced key long.
+        reason = _LONG_NAME.sub("`...`", str(error))
+        raise HttpError(400, f"bad JSON body: {reason}") from None
     except UnicodeDecodeError:
         raise HttpError(400, "bad JSON body: it is not UTF-8") from None
