@@ -5,6 +5,7 @@
 // `window.headrace` is for tests and the curious.
 
 const POLL_MS = 2000;
+const SOON_MS = 300;
 const MAX_BACKOFF_MS = 8000;
 const PACE_MS = 250;
 
@@ -105,8 +106,12 @@ async function connect() {
     return;
   }
   describe(info);
-  if (info.status === "live") {
+  if (info.status === "live" && info.quality.length > 0) {
     begin();
+  } else if (info.status === "live") {
+    // Live, but the publisher has sent no picture yet: there is no playlist to ask for.
+    show("connecting", "The broadcast is about to begin…");
+    again(SOON_MS);
   } else {
     if (info.status === "ended") show("ended", "The broadcast has ended.");
     else show("waiting", "Waiting for the broadcast to begin…");
