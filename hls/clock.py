@@ -129,8 +129,8 @@ class AudioClock:
         self.position = 0
 
     def ticks(self, media_ms: int) -> int:
-        """Return media milliseconds in samples, rounded down."""
-        return media_ms * self.sample_rate // 1000
+        """Return media milliseconds in samples, rounded up: never before what they stand for."""
+        return -(-media_ms * self.sample_rate // 1000)
 
     def place(self, media_ms: int, longest: int) -> int:
         """Give the next frame its duration and advance `position` by it.

@@ -64,7 +64,7 @@ class Epoch:
         discontinuity: bool,
         settings: SegmenterSettings,
     ) -> None:
-        start = start_ms * plan.timescale // 1000
+        start = -(-start_ms * plan.timescale // 1000)
         parts.begin(
             start=start,
             timescale=plan.timescale,
