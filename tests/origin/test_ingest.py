@@ -1,0 +1,217 @@
+"""A publisher's way in: keys, takeovers, media to playlist, ends from either side."""
+
+import pytest
+import rtmp_publishers as wire
+import trio
+from media_clips import ClipSpec, make_clip
+from structlog.testing import capture_logs
+
+from control import StoreError, Stream, StreamStatus
+from edge.live import LiveStreams
+from hls import TimelineSettings
+from hls.segmenter_settings import SegmenterSettings
+from origin.broadcast import SOURCE, Broadcasts
+from origin.ingest import Ingest, Publication
+from origin.rtmp.server import PublishDeniedError, PublishStoppedError
+from rtmpcore import AudioMessage, RemoteProtocolError, VideoMessage
+
+KEY = "live_0123456789abcdef0123456789abcdef"
+
+
+class FakeStore:
+    """Only what ingest and broadcasts ask of a store."""
+
+    def __init__(self) -> None:
+        self.fails = False
+
+    async def find_by_key(self, key: str) -> Stream | None:
+        await trio.lowlevel.checkpoint()
+        if self.fails:
+            raise StoreError("disk on fire")
+        if key != KEY:
+            return None
+        return Stream(
+            id="s",
+            broadcaster_id="b",
+            title="t",
+            chat_enabled=True,
+            recording_enabled=False,
+            status=StreamStatus.IDLE,
+            started_at=None,
+            ended_at=None,
+            created_at=0.0,
+        )
+
+
+class House:
+    def __init__(self) -> None:
+        self.live = LiveStreams()
+        self.store = FakeStore()
+        self.cut_off: list[str] = []
+        self.broadcasts = Broadcasts(
+            live=self.live,
+            store=self.store,  # type: ignore[arg-type] # two methods are called
+            timeline_settings=TimelineSettings(),
+            clock=lambda: 0.0,
+        )
+        self.ingest = Ingest(
+            store=self.store,  # type: ignore[arg-type]
+            broadcasts=self.broadcasts,
+            segmenter_settings=SegmenterSettings(),
+        )
+
+    async def admit(self, key: str = KEY) -> Publication:
+        return await self.ingest.admit(key, self.cut_off.append)
+
+    def playlist(self) -> str:
+        stream = self.live.get("s")
+        assert stream is not None
+        return stream.renditions[SOURCE].timeline.playlist().decode()
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> wire.Media:
+    spec = ClipSpec(name="ingest", duration_s=3.0, keyint_s=1.0)
+    return wire.load_media(make_clip(spec, tmp_path_factory.mktemp("clip")).path)
+
+
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory: pytest.TempPathFactory) -> wire.Media:
+    spec = ClipSpec(name="larger", duration_s=3.0, keyint_s=1.0, width=640, height=360)
+    return wire.load_media(make_clip(spec, tmp_path_factory.mktemp("clip")).path)
+
+
+def push_all(publication: Publication, media: wire.Media, *, offset_ms: int = 0) -> None:
+    publication.push(video(b"\x17\x00\x00\x00\x00" + media.avc_record))
+    publication.push(audio(b"\xaf\x00" + media.aac_config))
+    for kind, timestamp_ms, body in media.tags:
+        make = video if kind == "video" else audio
+        publication.push(make(body, timestamp_ms + offset_ms))
+
+
+def video(payload: bytes, timestamp_ms: int = 0) -> VideoMessage:
+    return VideoMessage(stream_id=1, timestamp_ms=timestamp_ms, payload=payload)
+
+
+def audio(payload: bytes, timestamp_ms: int = 0) -> AudioMessage:
+    return AudioMessage(stream_id=1, timestamp_ms=timestamp_ms, payload=payload)
+
+
+async def test_unknown_keys_are_denied(house: House) -> None:
+    with pytest.raises(PublishDeniedError, match=r"^unknown stream key$"):
+        await house.admit("live_no")
+    assert house.broadcasts.live("s") is None
+
+
+async def test_a_second_publisher_is_denied_while_the_first_is_there(house: House) -> None:
+    first = await house.admit()
+    with pytest.raises(PublishDeniedError, match=r"^stream is already live$"):
+        await house.admit()
+    first.close()
+    (await house.admit()).close()
+
+
+async def test_a_store_that_fails_denies_without_details(house: House) -> None:
+    house.store.fails = True
+    with capture_logs() as logs, pytest.raises(PublishDeniedError) as denial:
+        await house.admit()
+    assert "fire" not in str(denial.value)
+    assert logs[0]["reason"] == "disk on fire"
+    assert KEY not in repr(logs)
+
+
+async def test_a_part_can_be_fetched_when_push_returns(house: House, media: wire.Media) -> None:
+    publication = await house.admit()
+    assert publication.stream_id == "s"
+    push_all(publication, media)
+    playlist = house.playlist()
+    assert playlist.count("#EXTINF") >= 1
+    assert "EXT-X-PRELOAD-HINT" in playlist
+
+
+async def test_the_end_of_a_publisher_ends_its_broadcast_after_its_last_frames(
+    house: House, media: wire.Media
+) -> None:
+    publication = await house.admit()
+    push_all(publication, media)
+    before = house.playlist()
+    publication.close()
+    assert len(house.playlist()) > len(before)
+    assert house.broadcasts.live("s") is None
+    assert house.cut_off == []  # it went by itself
+
+
+async def test_the_end_of_a_broadcast_hangs_up_on_its_publisher(
+    house: House, media: wire.Media
+) -> None:
+    publication = await house.admit()
+    push_all(publication, media)
+    house.broadcasts.end_stream("s", "ended by API")
+    assert house.cut_off == ["ended by API"]
+    with pytest.raises(PublishStoppedError):
+        push_all(publication, media)
+    publication.close()
+    assert house.cut_off == ["ended by API"]
+
+
+async def test_an_early_end_leaves_what_there_was(house: House, media: wire.Media) -> None:
+    publication = await house.admit()
+    publication.push(video(b"\x17\x00\x00\x00\x00" + media.avc_record))
+    frames = [(at, body) for kind, at, body in media.tags if kind == "video"]
+    for timestamp_ms, body in frames[:10]:
+        publication.push(video(body, timestamp_ms))
+    publication.close()
+    assert "#EXTINF" in house.playlist()
+
+
+async def test_an_end_without_any_frame_leaves_nothing(house: House, media: wire.Media) -> None:
+    publication = await house.admit()
+    publication.push(video(b"\x17\x00\x00\x00\x00" + media.avc_record))
+    publication.close()
+    assert house.live.get("s") is None
+
+
+async def test_another_picture_size_is_a_discontinuity_with_its_own_init_section(
+    house: House, media: wire.Media, larger: wire.Media
+) -> None:
+    publication = await house.admit()
+    push_all(publication, media)
+    push_all(publication, larger, offset_ms=media.duration_ms)
+    playlist = house.playlist()
+    assert "#EXT-X-DISCONTINUITY\n" in playlist
+    assert playlist.count("#EXT-X-MAP") == 2
+
+
+async def test_unusable_media_stops_the_publication_in_words(house: House) -> None:
+    publication = await house.admit()
+    with pytest.raises(PublishStoppedError, match=r"^unusable media: audio codec MP3 is not"):
+        publication.push(audio(b"\x2fdata"))
+
+
+async def test_broken_pictures_stop_the_publication_and_its_end_is_clean(
+    house: House, media: wire.Media
+) -> None:
+    publication = await house.admit()
+    push_all(publication, media)
+    with pytest.raises(PublishStoppedError, match="NAL unit"):
+        publication.push(video(b"\x27\x01\x00\x00\x00\xff\xff\xff\xff", media.duration_ms))
+    publication.close()
+    assert house.broadcasts.live("s") is None
+
+
+async def test_malformed_tags_are_the_peers_fault(house: House) -> None:
+    publication = await house.admit()
+    with pytest.raises(RemoteProtocolError):
+        publication.push(video(b"\x17\x01"))
+
+
+async def test_cancelled_admission_takes_no_stream(house: House) -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await house.admit()
+    assert house.broadcasts.live("s") is None
