@@ -112,7 +112,7 @@ class AudioClock:
     Args:
         sample_rate: Samples a second, which is the track's timescale.
         samples_per_frame: Duration of one frame.
-        drift_s: How far count and stamps may differ before one sample's duration makes up for it.
+        drift_s: How far count and stamps may differ before a frame is made longer or left out.
     """
 
     __slots__ = ("_drift", "_frame", "position", "sample_rate")
@@ -124,7 +124,7 @@ class AudioClock:
     def __init__(self, sample_rate: int, samples_per_frame: int, drift_s: float) -> None:
         self.sample_rate = sample_rate
         self._frame = samples_per_frame
-        # Below one frame the correction could not be told from the grain of the frames.
+        # Not below one frame: then a frame that falls behind by more is past altogether.
         self._drift = max(samples_per_frame, round(drift_s * sample_rate))
         self.position = 0
 
@@ -135,9 +135,8 @@ class AudioClock:
     def place(self, media_ms: int, longest: int) -> int:
         """Give the next frame its duration and advance `position` by it.
 
-        Stamps that run ahead make one frame longer, up to ``longest`` (the rest goes to the frames
-        behind it); stamps that fall behind make one shorter; a frame whose whole time is past is
-        not wanted.
+        Stamps that have run ahead make one frame longer, up to ``longest`` (the rest goes to the
+        frames behind it); when they have fallen behind, frames whose time is past are left out.
 
         Args:
             media_ms: Media time that the publisher's stamp gives the frame.
@@ -151,6 +150,6 @@ class AudioClock:
         if drift > self._drift:
             duration = min(duration + drift, longest)
         elif drift < -self._drift:
-            duration = max(0, duration + drift)
+            return 0
         self.position += duration
         return duration

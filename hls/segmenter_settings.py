@@ -55,8 +55,8 @@ class SegmenterSettings:
     without audio and with less than one frame a part gets here; its parts then grow too long."""
 
     audio_drift_s: float = 0.05
-    """How far the count of audio samples may stray from the publisher's stamps before one sample's
-    duration is changed to agree again: about the least that a viewer notices."""
+    """How far the count of audio samples may stray from the publisher's stamps before a frame is
+    made longer, or left out, to agree again: about the least that a viewer notices."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -1,0 +1,92 @@
+import struct
+
+import pytest
+from media_samples import SpsFields, asc, avc_record
+from mp4_boxes import full_box, read_init
+from segmenter_runs import AUDIO_CONFIG, VIDEO_CONFIG
+
+from hls import AacConfig, AvcConfig
+from hls.init_segment import build_init_segment
+
+
+def test_the_tracks_are_listed_with_their_clocks() -> None:
+    init = read_init(build_init_segment(VIDEO_CONFIG, AUDIO_CONFIG))
+    assert init.brands == (b"iso6", b"iso6", b"cmfc", b"mp42")
+    video, audio = init.tracks
+    assert (video.track_id, video.handler, video.timescale) == (1, b"vide", 90_000)
+    assert (audio.track_id, audio.handler, audio.timescale) == (2, b"soun", 48_000)
+    assert video.display_size == (1280, 720)
+    assert audio.display_size == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("video", "audio", "track_ids"),
+    [(VIDEO_CONFIG, None, [1]), (None, AUDIO_CONFIG, [2]), (VIDEO_CONFIG, AUDIO_CONFIG, [1, 2])],
+)
+def test_any_set_of_tracks(
+    video: AvcConfig | None, audio: AacConfig | None, track_ids: list[int]
+) -> None:
+    data = build_init_segment(video, audio)
+    assert [track.track_id for track in read_init(data).tracks] == track_ids
+    assert build_init_segment(video, audio) == data
+
+
+def test_the_video_entry_holds_the_record_and_the_shape_of_a_pixel() -> None:
+    config = AvcConfig.parse(
+        avc_record(
+            SpsFields(
+                width_mbs=45, height_map_units=36, aspect_idc=255, extended_sar=(16, 15)
+            ).unit()
+        )
+    )
+    (track,) = read_init(build_init_segment(config, None)).tracks
+    assert track.entry.kind == b"avc1"
+    assert struct.unpack_from(">H16x2H", track.entry.payload, 6) == (1, 720, 576)
+    assert track.entry.one(b"avcC").payload == config.record
+    assert struct.unpack(">2I", track.entry.one(b"pasp").payload) == (16, 15)
+    assert track.display_size == (768, 576)
+
+
+@pytest.mark.parametrize(
+    ("config", "entry_rate"),
+    [(asc(48_000, 2), 48_000), (asc(44_100, 1), 44_100), (asc(96_000, 6), 0)],
+)
+def test_the_audio_entry_holds_the_audio_specific_config(config: bytes, entry_rate: int) -> None:
+    parsed = AacConfig.parse(config)
+    (track,) = read_init(build_init_segment(None, parsed)).tracks
+    assert track.timescale == parsed.sample_rate
+    assert track.entry.kind == b"mp4a"
+    channels, bits, rate = struct.unpack_from(">2H4xI", track.entry.payload, 16)
+    assert (channels, bits, rate) == (parsed.channels, 16, entry_rate << 16)
+    assert audio_specific_config(full_box(track.entry.one(b"esds"))[2]) == config
+
+
+def test_a_long_audio_specific_config_needs_a_long_size() -> None:
+    config = AacConfig.parse(asc() + bytes(200))
+    (track,) = read_init(build_init_segment(None, config)).tracks
+    assert audio_specific_config(full_box(track.entry.one(b"esds"))[2]) == config.config
+
+
+def audio_specific_config(esds: bytes) -> bytes:
+    """Walk ES, decoder config and decoder specific descriptors; all sizes must agree."""
+    tag, body, rest = descriptor(esds)
+    assert (tag, body[:3], rest) == (3, bytes(3), b"")
+    tag, decoder, sl_config = descriptor(body[3:])
+    assert tag == 4
+    assert decoder[:2] == b"\x40\x15"
+    assert descriptor(sl_config) == (6, b"\x02", b"")
+    tag, config, rest = descriptor(decoder[13:])
+    assert (tag, rest) == (5, b"")
+    return config
+
+
+def descriptor(data: bytes) -> tuple[int, bytes, bytes]:
+    """Tag, body, and what follows it."""
+    size = 0
+    for at in range(1, 5):
+        size = size << 7 | data[at] & 0x7F
+        if not data[at] & 0x80:
+            break
+    at += 1
+    assert at + size <= len(data)
+    return data[0], data[at : at + size], data[at + size :]
