@@ -37,7 +37,7 @@ bench: setup-test ## benchmarks; run alone on the machine
 check: setup-test ## lint, format, spelling, types; changes nothing
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m codespell_lib
+	.venv/bin/codespell -q 3
 	$(PY) -m mypy
 
 fix: setup-test ## what ruff can mend

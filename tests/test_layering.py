@@ -27,7 +27,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
 def imported(path: Path) -> set[str]:
     tree = ast.parse(path.read_text(), filename=str(path))
     names = {
-        alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
     }
     names |= {
         node.module
