@@ -16,6 +16,7 @@ from rtmpcore import (
     Connection,
     CreateStream,
     Event,
+    Limits,
     Publish,
     PublishStarted,
     RemoteProtocolError,
@@ -29,6 +30,13 @@ RANDOM = bytes(range(256)) * 12
 HANDSHAKE = b"\x03" + bytes(1536) * 2
 MAX_INPUT_BYTES = 8000
 MAX_QUEUED_BYTES = 300_000
+# The same before and after publish: what came in one piece with a publish was read by the bounds
+# before it, so different bounds would let the cuts be seen.
+LIMITS = Limits(
+    max_message_bytes_publishing=65_536,
+    max_buffered_bytes_publishing=262_144,
+    max_chunk_streams_publishing=16,
+)
 
 
 def answer(connection: Connection, event: Event) -> None:
@@ -45,7 +53,7 @@ def answer(connection: Connection, event: Event) -> None:
 
 
 def converse(role: Role, pieces: Iterable[bytes]) -> tuple[list[Event], str | None]:
-    connection = Connection(role, random_bytes=RANDOM)
+    connection = Connection(role, random_bytes=RANDOM, limits=LIMITS)
     connection.receive_data(HANDSHAKE)
     assert connection.next_event() is Signal.NEED_DATA
     if role is Role.CLIENT:

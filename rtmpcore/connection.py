@@ -263,7 +263,9 @@ class Connection:
     def _enter(self, state: State, event: Event) -> None:
         self.state = state
         if state is State.CLOSED:
+            # What came after the end counts for nothing, errors included.
             self._inbox.clear()
+            self._failure = None
         elif isinstance(event, PublishStarted):
             self._commands_before_publish = 0
             limits = self._limits

@@ -167,6 +167,16 @@ def test_rejected_connect_ends_both(pair: "ConnectionPair") -> None:
         assert end.next_event() is Signal.CLOSED
 
 
+def test_nothing_counts_behind_a_rejected_connect(pair: "ConnectionPair") -> None:
+    pair.client.send(CONNECT)
+    pair.server.receive_data(pair.client.data_to_send())
+    assert drain(pair.server) == [CONNECT]
+    pair.server.send(ConnectRejected(description="no"))
+    pair.client.receive_data(pair.server.data_to_send() + b"\xc9garbage")
+    assert drain(pair.client) == [ConnectRejected(description="no")]
+    assert pair.client.next_event() is Signal.CLOSED
+
+
 def test_refused_publish_and_another_try(pair: "ConnectionPair") -> None:
     pair.connect()
     pair.send(pair.client, CreateStream(), [StreamCreated(stream_id=1)])
@@ -555,6 +565,14 @@ def test_any_order_of_sends_is_legal_or_a_local_error(
         else:
             pair.exchange()
             assert state_of(pair.server) is state_of(pair.client)
+
+
+def test_a_server_does_not_announce_streams(pair: "ConnectionPair") -> None:
+    pair.connect()
+    with pytest.raises(LocalProtocolError, match="without being asked"):
+        pair.server.send(StreamCreated(stream_id=1))
+    with pytest.raises(LocalProtocolError, match="a server does not send Connect"):
+        pair.server.send(CONNECT)
 
 
 def test_sends_for_another_message_stream(pair: "ConnectionPair") -> None:

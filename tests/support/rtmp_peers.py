@@ -181,7 +181,7 @@ def plain_c1() -> bytes:
     return bytes.fromhex("0000002a00000000") + FILLER[:1528]
 
 
-def digest_place(block: bytes, base: int) -> int:
+def digest_place(block: bytes | bytearray, base: int) -> int:
     """Where a block's digest lies; base 8 is scheme 0, 772 scheme 1."""
     return (block[base] + block[base + 1] + block[base + 2] + block[base + 3]) % 728 + base + 4
 
