@@ -120,15 +120,12 @@ class Epoch:
         self._count(sample)
         self._pending = sample
 
-    def place_picture(
-        self, sample: Sample, *, is_idr: bool, end_segment: bool = False
-    ) -> list[MediaEvent]:
+    def place_picture(self, sample: Sample, *, is_idr: bool) -> list[MediaEvent]:
         """Take the next picture, and cut before it if a cut is due.
 
         Args:
             sample: The picture.
             is_idr: Decoding can start with it.
-            end_segment: End the segment before it in any case.
 
         Raises:
             MediaError: The open segment has become too large.
@@ -148,7 +145,7 @@ class Epoch:
             may_cut = parts.has_content(end)
         if may_cut:
             start = cutter.part_start
-            cut = cutter.advance(end, is_sync=is_idr, force=end_segment)
+            cut = cutter.advance(end, is_sync=is_idr)
             if cut is not Cut.NOTHING:
                 self._close(start, end, cut)
         self._position = end

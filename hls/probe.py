@@ -8,7 +8,7 @@ nothing by it: a playlist is of no use before its first segment is complete.
 A GOP that has been seen says little if the encoder places IDR pictures where scenes change; x264
 writes its limit into the first keyframe, and that is believed (up to max_gop_s).
 
-Bounds: max_gop_s of media and max_probe_bytes. What passes either ends the probe.
+Bounds: max_gop_s of media and max_probe_bytes. Past either, the probe ends with what is known.
 """
 
 from fractions import Fraction

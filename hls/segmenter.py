@@ -275,7 +275,7 @@ class Segmenter:
         events, epoch = self._end_probe(probe)
         if sample.kind is TrackKind.AUDIO:
             return events + epoch.place_audio(sample)
-        return events + epoch.place_picture(sample, is_idr=is_idr, end_segment=True)
+        return events + epoch.place_picture(sample, is_idr=is_idr)
 
     # -- AWAITING -> PROBING -> RUNNING
 

@@ -24,7 +24,7 @@ class SegmenterSettings:
     frames is 10.4 s at 24 fps. A longer GOP is cut at a picture that is no IDR."""
 
     max_probe_bytes: int = 32 * 1024 * 1024
-    """Most bytes held before the first part is out; the probe then ends as if after max_gop_s."""
+    """Most bytes held by the probe, which then ends with the GOPs seen so far."""
 
     max_segment_bytes: int = 64 * 1024 * 1024
     """Most bytes of an open segment, with 256 more for each sample: 12 s at 40 Mbit/s. Past it the
