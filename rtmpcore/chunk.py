@@ -18,7 +18,7 @@ from typing import Final
 
 from native import ChunkError
 from rtmpcore.errors import RemoteProtocolError
-from rtmpcore.wire import DEFAULT_CHUNK_BYTES, MAX_EXTENDABLE_TIMESTAMP
+from rtmpcore.wire import DEFAULT_CHUNK_BYTES, EXTENDED_TIMESTAMP
 
 _TYPE_0: Final = 0x00
 _TYPE_1: Final = 0x40
@@ -56,7 +56,7 @@ class ChunkWriter:
         header, time_field = self._message_header(
             chunk_stream_id, type_id, stream_id, timestamp_ms, length
         )
-        extended = time_field.to_bytes(4, "big") if time_field >= MAX_EXTENDABLE_TIMESTAMP else b""
+        extended = time_field.to_bytes(4, "big") if time_field >= EXTENDED_TIMESTAMP else b""
         self._last[chunk_stream_id] = (timestamp_ms, length, type_id, stream_id)
         step = self.chunk_bytes
         if length <= step:
@@ -76,7 +76,7 @@ class ChunkWriter:
         delta = (timestamp_ms - last[0]) & 0xFFFFFFFF if last else 0
         whole = last is None or last[3] != stream_id or delta >= _LONGEST_DELTA
         time = timestamp_ms if whole else delta
-        field = min(time, MAX_EXTENDABLE_TIMESTAMP).to_bytes(3, "big")
+        field = min(time, EXTENDED_TIMESTAMP).to_bytes(3, "big")
         kind = length.to_bytes(3, "big") + bytes((type_id,))
         if whole:
             first = bytes((_TYPE_0 | chunk_stream_id,))

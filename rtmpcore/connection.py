@@ -56,10 +56,11 @@ class Connection:
     """The state machine of one connection.
 
     Args:
-        role: Which side we are. A client has its first bytes ready at once. random_bytes: At least
-        `handshake.RANDOM_BYTES` unpredictable bytes, fresh for each connection. limits: What the
-        peer may cost us. digest: The digest scheme that a client offers in the handshake; None for
-        the plain one. A
+        role: Which side we are. A client has its first bytes ready at once.
+        random_bytes: At least `handshake.RANDOM_BYTES` unpredictable bytes, fresh for each
+            connection.
+        limits: What the peer may cost us.
+        digest: The digest scheme that a client offers in the handshake; None for the plain one. A
             server answers whatever comes.
 
     Raises:

@@ -29,7 +29,6 @@ class MessageType(enum.IntEnum):
 class UserControl(enum.IntEnum):
     """User control event types (RTMP 1.0 section 7.1.7). Those not listed are ignored."""
 
-    STREAM_BEGIN = 0
     PING_REQUEST = 6
     PING_RESPONSE = 7
 
@@ -66,7 +65,7 @@ WINDOW_ACK_BYTES: Final = 2_500_000
 """Window of acknowledgement that we announce, and our own default for acknowledging peers that
 never announce one (OBS, ffmpeg); nginx's and Adobe's value (5.4.4)."""
 
-MAX_EXTENDABLE_TIMESTAMP: Final = 0xFFFFFF
+EXTENDED_TIMESTAMP: Final = 0xFFFFFF
 """24-bit timestamp value that says that 32 bits follow (5.3.1.3)."""
 
 AGGREGATE_TAG_HEADER_BYTES: Final = 11
