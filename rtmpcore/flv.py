@@ -121,7 +121,6 @@ _AVC_INTER: Final = 0x27
 _AVC_KEY: Final = 0x17
 _AAC: Final = 0xAF
 _COMMAND_FRAME: Final = 5
-_MULTITRACK: Final = 6
 _MOD_EX: Final = 7
 
 
