@@ -9,6 +9,7 @@ The page must offer `window.headrace = {hls, video}` (the watch page does).
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,6 @@ from typing import Any
 
 from child_process import need_programs, wait_until
 from playwright.sync_api import Browser, Page, Response, sync_playwright
-
-CHROMIUM = "/usr/bin/chromium"
 
 FLAGS = [
     "--no-sandbox",
@@ -329,7 +328,7 @@ def need_chromium() -> None:
 def chromium(artifacts: Path) -> Iterator[Viewers]:
     """Start Chromium (about 2 s); it is closed on leaving."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         try:
             yield Viewers(browser, artifacts)
         finally:

@@ -223,7 +223,11 @@ def judge(harvest: Harvest, clip: Clip, folder: Path, *, complete: bool = True) 
         return [*faults, "nothing was served"]
     faults += _judge_playlists(harvest)
     faults += _judge_bytes(harvest)
-    faults += _judge_media(harvest, clip, complete=complete)
+    try:
+        faults += _judge_media(harvest, clip, complete=complete)
+        faults += _judge_parts_alone(harvest)
+    except av.FFmpegError as error:
+        faults.append(f"MF-09 PyAV: {error!r}")
     faults += _judge_with_ffprobe(harvest, folder)
     return faults
 
@@ -321,6 +325,31 @@ def _judge_media(harvest: Harvest, clip: Clip, *, complete: bool) -> list[str]:
         faults += _judge_clock("audio", sounds, frame_s, jitter=Fraction(0))
     if pictures and sounds and abs(pictures[0] - sounds[0]) > Fraction(1, 20):
         faults.append(f"first picture at {pictures[0]}, first sound at {sounds[0]}")
+    return faults
+
+
+def _judge_parts_alone(harvest: Harvest) -> list[str]:
+    """Every part demuxes behind the initialization section, as a player that joins there does.
+
+    What libav says of missing references counts for an INDEPENDENT part only.
+    """
+    faults = []
+    init = next(iter(harvest.inits.values()))
+    for part in harvest.parts.values():
+        with _libav_warnings() as log, av.open(io.BytesIO(init + part.data), "r") as container:
+            # Plain values: a packet must not be asked for its stream once the file is closed.
+            samples = [
+                (packet.stream.type, packet.is_keyframe)
+                for packet in container.demux()
+                if packet.size
+            ]
+        pictures = [is_keyframe for kind, is_keyframe in samples if kind == "video"]
+        if not samples:
+            faults.append(f"PT-11 {part.uri} holds no sample")
+        if pictures and pictures[0] != part.independent:
+            faults.append(f"PT-06 {part.uri}: INDEPENDENT is {part.independent}")
+        if part.independent:
+            faults += [f"MF-02 PyAV on {part.uri}: {text.strip()}" for _, _, text in log]
     return faults
 
 
