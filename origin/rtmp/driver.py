@@ -14,14 +14,18 @@ Invariants:
 * After any exception in `send_all`, `Cancelled` too, nobody knows what was sent, so the protocol is
   latched into its error state and the connection is finished.
 * No burst from one peer holds the event loop for more than `EVENTS_PER_SLICE` events.
+* Waiting for bytes is the pump's business when there is one (`origin.rtmp.pump`); the order of all
+  the rest is the same.
 
 May import rtmpcore and trio.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import trio
 
+from origin.rtmp.pump import Pump
 from rtmpcore import Connection, Event, RemoteProtocolError, Signal, State
 
 RECEIVE_BYTES: Final = 65_536
@@ -37,6 +41,10 @@ CLOSE_DRAIN_BYTES: Final = 262_144
 """Most bytes read and thrown away meanwhile; a peer that pours on is cut off."""
 
 
+Take = Callable[[Event], bool]
+"""Deals with an event synchronously and returns True, or returns False to have it handed out."""
+
+
 class RtmpDriver:
     """One connection: a stream, the protocol's state machine, one flush path.
 
@@ -44,16 +52,30 @@ class RtmpDriver:
         stream: The transport; the driver closes it in `close` and `refuse` only.
         protocol: A fresh `rtmpcore.Connection` of either role.
         send_timeout_s: Most time for one flush; past it the peer is taken for dead.
+        pump: Reads the transport, if it is a socket; None to read it here.
     """
 
     def __init__(
-        self, stream: trio.abc.HalfCloseableStream, protocol: Connection, *, send_timeout_s: float
+        self,
+        stream: trio.abc.HalfCloseableStream,
+        protocol: Connection,
+        *,
+        send_timeout_s: float,
+        pump: Pump | None = None,
     ) -> None:
         self._stream = stream
         self._protocol = protocol
         self._send_timeout_s = send_timeout_s
         self._send_lock = trio.StrictFIFOLock()
-        self._slice_left = EVENTS_PER_SLICE
+        self._pump = pump
+        # The descriptor that the pump reads; None: no pump, or nothing that it could read.
+        self._descriptor = (
+            stream.socket.fileno() if pump and isinstance(stream, trio.SocketStream) else None
+        )
+        # Between the pump's call and its task's next step: what the call came to, and what the
+        # protocol had queued by then.
+        self._pulled: Event | Signal | None = None
+        self._unsent = b""
 
     @property
     def bytes_received(self) -> int:
@@ -75,33 +97,70 @@ class RtmpDriver:
     async def next_event(self) -> Event | None:
         """Return the next event, reading from the peer as needed; None after its end.
 
+        Raises, Cancellation: As `relay`.
+        """
+        return await self.relay(_take_nothing)
+
+    async def relay(self, take: Take) -> Event | None:
+        """Give events to `take` for as long as it takes them; return the first that it does not.
+
+        Args:
+            take: Called for every event, within at most `EVENTS_PER_SLICE` calls from one
+                checkpoint to the next.
+
+        Returns:
+            The event that `take` left, or None after the peer's end.
+
         Raises:
             rtmpcore.RemoteProtocolError: The peer broke the protocol; the reply, if there is one,
                 was sent as far as the peer would take it.
             trio.BrokenResourceError: The transport broke.
             trio.TooSlowError: The peer did not take its replies in time.
+            Exception: Whatever `take` raised.
 
         Cancellation: safe between events; inside a flush the connection is finished.
         """
-        self._slice_left -= 1
-        if self._slice_left < 0:
-            await self.flush()
-            await trio.lowlevel.checkpoint()
-            self._slice_left = EVENTS_PER_SLICE - 1
-        while True:
-            try:
-                event = self._protocol.next_event()
-            except RemoteProtocolError:
-                await self._flush_last_words()
-                raise
-            if event is Signal.NEED_DATA:
-                await self.flush()
-                await self._receive()
-                self._slice_left = EVENTS_PER_SLICE - 1
-            elif event is Signal.CLOSED:
-                return None
-            else:
+        try:
+            event = self._pull(take)
+            while True:
+                if event is None:
+                    await self.flush()
+                    await trio.lowlevel.checkpoint()
+                    event = self._pull(take)
+                elif event is Signal.NEED_DATA:
+                    await self.flush()
+                    event = await self._wait_and_pull(take)
+                elif event is Signal.CLOSED:
+                    return None
+                else:
+                    return event
+        except RemoteProtocolError:
+            await self._flush_last_words()
+            raise
+
+    def _pull(self, take: Take) -> Event | Signal | None:
+        """Go through the events that are there; None when the slice is over before they are."""
+        next_event = self._protocol.next_event
+        for _ in range(EVENTS_PER_SLICE):
+            event = next_event()
+            if isinstance(event, Signal) or not take(event):
                 return event
+        return None
+
+    async def _wait_and_pull(self, take: Take) -> Event | Signal | None:
+        if self._pump is None or self._descriptor is None:
+            await self._receive()
+            return self._pull(take)
+
+        def take_data(data: bytes) -> bool:
+            self._protocol.receive_data(data)
+            self._pulled = self._pull(take)
+            self._unsent = self._protocol.data_to_send()
+            return self._pulled is Signal.NEED_DATA and not self._unsent
+
+        await self._pump.attend(self._descriptor, take_data)
+        pulled, self._pulled = self._pulled, None
+        return pulled
 
     async def send(self, event: Event) -> None:
         """Queue one event and put everything queued on the wire.
@@ -127,7 +186,8 @@ class RtmpDriver:
         except trio.WouldBlock:
             await self._send_lock.acquire()
         try:
-            data = self._protocol.data_to_send()
+            unsent, self._unsent = self._unsent, b""
+            data = unsent + self._protocol.data_to_send()
             if data:
                 await self._send(data)
         finally:
@@ -179,3 +239,7 @@ class RtmpDriver:
                 left -= len(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
+
+
+def _take_nothing(_event: Event) -> bool:
+    return False

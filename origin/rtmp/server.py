@@ -30,11 +30,13 @@ import structlog
 import trio
 
 from origin.rtmp.driver import RtmpDriver
+from origin.rtmp.pump import Pump
 from rtmpcore import (
     AudioMessage,
     Connect,
     ConnectAccepted,
     Connection,
+    Event,
     Publish,
     PublishRefusal,
     PublishRefused,
@@ -48,6 +50,8 @@ from rtmpcore import (
 HANDSHAKE_RANDOM_BYTES: Final = 3_072
 REARMS_PER_TIMEOUT: Final = 20
 MEDIA: Final = (VideoMessage, AudioMessage)
+TURNS: Final = (Connect, Publish, Unpublish)
+"""The events that are our turn to act."""
 
 log = structlog.get_logger("rtmp")
 
@@ -116,6 +120,7 @@ class RtmpServer:
         self._admit = admit
         self._settings = settings or RtmpServerSettings()
         self._by_address: Counter[str] = Counter()
+        self._pump = Pump()
 
     @property
     def connections(self) -> int:
@@ -130,6 +135,7 @@ class RtmpServer:
     ) -> None:
         """Accept from the listeners until cancelled; connections end with it."""
         async with trio.open_nursery() as connections_nursery:
+            connections_nursery.start_soon(self._pump.run)
             connections_nursery.start_soon(self._accept, listeners, connections_nursery)
             task_status.started()
 
@@ -179,7 +185,9 @@ class RtmpServer:
         address: str,
         connection_log: structlog.typing.FilteringBoundLogger,
     ) -> None:
-        publisher = _PublisherConnection(stream, self._admit, self._settings, connection_log)
+        publisher = _PublisherConnection(
+            stream, self._pump, self._admit, self._settings, connection_log
+        )
         started_s = trio.current_time()
         self._by_address[address] += 1
         try:
@@ -207,6 +215,7 @@ class _PublisherConnection:
     def __init__(
         self,
         stream: trio.abc.HalfCloseableStream,
+        pump: Pump,
         admit: Admit,
         settings: RtmpServerSettings,
         connection_log: structlog.typing.FilteringBoundLogger,
@@ -215,12 +224,15 @@ class _PublisherConnection:
             stream,
             Connection(Role.SERVER, random_bytes=token_bytes(HANDSHAKE_RANDOM_BYTES)),
             send_timeout_s=settings.send_timeout_s,
+            pump=pump,
         )
         self._admit = admit
         self._settings = settings
         self._log = connection_log
         self._scope = trio.CancelScope()
         self._sink: Sink | None = None
+        self._message_stream_id = 0  # of the latest publish
+        self._rearm_s = 0.0  # when media moves the deadline again
         self.stream_id: str | None = None
         """The stream it published to, once it was admitted."""
         self.reason: str | None = None
@@ -241,7 +253,7 @@ class _PublisherConnection:
         try:
             with self._scope as scope:
                 scope.deadline = trio.current_time() + settings.handshake_timeout_s
-                await self._converse()
+                await self._converse_or_refuse()
             if scope.cancelled_caught:
                 if self._sink is not None:
                     self.conclude(f"no media for {settings.publish_timeout_s:g} s")
@@ -255,60 +267,64 @@ class _PublisherConnection:
         finally:
             self._close_sink()
 
+    async def _converse_or_refuse(self) -> None:
+        try:
+            await self._converse()
+        except PublishDeniedError as error:
+            # BadName whatever the reason: OBS shows it and stops (DESIGN 5, rtmp.md 1.8).
+            self.conclude(f"refused: {error}")
+            await self._refuse(PublishRefusal.BAD_NAME, str(error))
+        except PublishStoppedError as error:
+            self.conclude(str(error))
+            await self._refuse(PublishRefusal.REJECTED, str(error))
+
     async def _converse(self) -> None:
         """Follow the events until the peer ends or is refused."""
-        next_event = self._driver.next_event
-        # Moving a deadline costs as much as the rest of a message, so it moves at most every
-        # `slack_s`, and a silent publisher is cut off at most so much late.
-        silence_s = self._settings.publish_timeout_s
-        slack_s = silence_s / REARMS_PER_TIMEOUT
-        rearm_s = 0.0
-        while (event := await next_event()) is not None:
-            if isinstance(event, MEDIA):
-                if self._sink is not None:
-                    try:
-                        self._sink.push(event)
-                    except PublishStoppedError as error:
-                        return await self._refuse(
-                            event.stream_id, PublishRefusal.REJECTED, str(error), str(error)
-                        )
-                    now_s = trio.current_time()
-                    if now_s >= rearm_s:
-                        rearm_s = now_s + slack_s
-                        self._scope.deadline = now_s + silence_s + slack_s
-            elif isinstance(event, Connect):
+        while (event := await self._driver.relay(self._take)) is not None:
+            if isinstance(event, Connect):
                 # Any app will do: the key decides. Refusing at publish gives the publisher's user
                 # the best message everywhere (rtmp.md 1.8).
                 await self._driver.send(ConnectAccepted())
             elif isinstance(event, Publish):
-                try:
-                    await self._publish(event)
-                except PublishDeniedError as error:
-                    # BadName whatever the reason: OBS shows it and stops (DESIGN 5, rtmp.md 1.8).
-                    return await self._refuse(
-                        event.stream_id, PublishRefusal.BAD_NAME, str(error), f"refused: {error}"
-                    )
+                await self._publish(event)
             elif isinstance(event, Unpublish):
                 self._close_sink()
                 self._scope.deadline = trio.current_time() + self._settings.handshake_timeout_s
         self.conclude("closed by the publisher")
 
+    def _take(self, event: Event) -> bool:
+        """Deal with media at once, and leave what needs a task; the rest means nothing to us."""
+        if isinstance(event, MEDIA):
+            if self._sink is not None:
+                self._sink.push(event)
+                now_s = trio.current_time()
+                if now_s >= self._rearm_s:
+                    self._expect_media(now_s)
+            return True
+        return not isinstance(event, TURNS)
+
+    def _expect_media(self, now_s: float) -> None:
+        # Moving a deadline costs as much as the rest of a message, so it moves at most every
+        # `slack_s`, and a silent publisher is cut off at most so much late.
+        silence_s = self._settings.publish_timeout_s
+        slack_s = silence_s / REARMS_PER_TIMEOUT
+        self._rearm_s = now_s + slack_s
+        self._scope.deadline = now_s + silence_s + slack_s
+
     async def _publish(self, event: Publish) -> None:
-        """Ask for admission; raises `PublishDeniedError`."""
+        """Ask for admission and begin; raises `PublishDeniedError`."""
+        self._message_stream_id = event.stream_id
         self._sink = await self._admit(event.name, self._disconnect)
         self.stream_id = self._sink.stream_id
-        self._scope.deadline = trio.current_time() + self._settings.publish_timeout_s
+        self._expect_media(trio.current_time())
         self._log.info("publishing", stream=self.stream_id)
         await self._driver.send(PublishStarted(stream_id=event.stream_id))
 
-    async def _refuse(
-        self, stream_id: int, code: PublishRefusal, description: str, reason: str
-    ) -> None:
+    async def _refuse(self, code: PublishRefusal, description: str) -> None:
         """Tell the publisher why it cannot go on, and close."""
-        self.conclude(reason)
         self._close_sink()
         await self._driver.refuse(
-            PublishRefused(stream_id=stream_id, code=code, description=description)
+            PublishRefused(stream_id=self._message_stream_id, code=code, description=description)
         )
 
     def _disconnect(self, reason: str) -> None:

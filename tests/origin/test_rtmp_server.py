@@ -284,7 +284,9 @@ async def test_publisher_without_media_is_cut_off_whatever_else_it_sends(
             await peer.send_all(wire.audio(b"\xaf\x01", index))
             await trio.sleep(1)
         await pour(peer, ping, every_s=1)
-    assert trio.current_time() == pytest.approx(29 + SETTINGS.publish_timeout_s, abs=1.1)
+    # Up to a twentieth late, and the peer looks once a second.
+    silent_s = trio.current_time() - 29
+    assert SETTINGS.publish_timeout_s <= silent_s <= SETTINGS.publish_timeout_s * 1.05 + 1.1
     assert studio.reasons() == ["no media for 20 s"]
     assert studio.sink.closed == 1
 
