@@ -35,6 +35,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
+    # pytest folds equal reasons into a count; here every test that did not run is named.
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        terminalreporter.write_line(f"skipped {report.nodeid}: {reason}")
     if config.stash[FIGURES]:
         terminalreporter.section("measured end to end")
         for line in config.stash[FIGURES]:
