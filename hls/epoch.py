@@ -156,7 +156,7 @@ class Epoch:
         return _NOTHING
 
     def place_audio(self, sample: Sample) -> list[MediaEvent]:
-        """Take the next audio frame.
+        """Take the next audio frame; without an audio track it is ignored.
 
         Raises:
             MediaError: The open segment has become too large.
@@ -186,9 +186,7 @@ class Epoch:
                 return _NOTHING
             self._close(start, end, cut)
             return parts.drain(end, end)
-        ahead = clock.position * VIDEO_TIMESCALE // clock.sample_rate - self._max_lead
-        while ahead > self._cutter.part_start and self._fill_gap():
-            pass
+        self._fill_behind(self._max_lead)
         if parts.is_waiting:
             return parts.drain(clock.position, self._position)
         return _NOTHING
@@ -197,17 +195,16 @@ class Epoch:
         """End the epoch: give out everything that is held, and end the segment."""
         cutter = self._cutter
         parts = self._parts
-        start = cutter.part_start
-        end = start
+        if self._has_video:
+            self._fill_behind(2 * self._plan.part_target)
+        start = end = cutter.part_start
         if self._pending is not None:
             # How long it was to be seen nobody knows; as long as the others.
             latest = cutter.latest_end(self._position)
             end = min(self._position + self._plan.interval, latest)
             self._finish_picture(self._pending, end)
-        elif self._audio_clock is not None:
-            clock = self._audio_clock
-            position = clock.position * self._plan.timescale // clock.sample_rate
-            end = min(position, cutter.latest_end(start))
+        else:
+            end = min(self._audio_end(), cutter.latest_end(start))
         if end > start and parts.has_content(end):
             cutter.advance(end, is_sync=True, force=True)
             self._close(start, end, Cut.SEGMENT)
@@ -217,6 +214,12 @@ class Epoch:
             events.append(parts.end_segment(start))
         parts.drop_audio()
         return events
+
+    def _fill_behind(self, max_lead: int) -> None:
+        """End parts without further pictures while audio leads by more than ``max_lead``."""
+        ahead = self._audio_end() - max_lead
+        while ahead > self._cutter.part_start and self._fill_gap():
+            pass
 
     def _fill_gap(self) -> bool:
         """End the open part at its longest: audio has run ahead, and no picture is in sight.
@@ -253,6 +256,11 @@ class Epoch:
         self._parts.close(start, end, ends_segment=ends_segment)
         if ends_segment:
             self._segment_bytes = 0
+
+    def _audio_end(self) -> int:
+        """Where the audio has come to, in cut ticks; nowhere without audio."""
+        clock = self._audio_clock
+        return clock.position * self._plan.timescale // clock.sample_rate if clock else 0
 
     def _audio_position(self) -> int:
         return self._audio_clock.position if self._audio_clock is not None else FOREVER

@@ -19,6 +19,9 @@ from hls.h264 import AvcConfig, declared_keyframe_interval
 from hls.sample import Sample, TrackKind
 from hls.segmenter_settings import SegmenterSettings
 
+AUDIO_LEAD_MS: Final = 1_000
+"""Audio ends a probe only so long after max_gop_s: if there are pictures, they shall do so."""
+
 SAMPLE_OVERHEAD_BYTES: Final = 256
 """What a held sample costs besides its data, roughly: so that empty samples cannot pile up."""
 
@@ -58,6 +61,8 @@ class Probe:
     def ends_before(self, sample: Sample, *, is_idr: bool) -> bool:
         """Return whether what is held is a first segment, which ``sample`` does not belong to."""
         elapsed_ms = sample.dts_ms - self._first_ms
+        if sample.kind is TrackKind.AUDIO:
+            elapsed_ms -= AUDIO_LEAD_MS
         if elapsed_ms >= self._longest_ms or self._bytes >= self._settings.max_probe_bytes:
             return True
         if sample.kind is TrackKind.AUDIO or not is_idr:

@@ -239,20 +239,23 @@ class Segmenter:
         return events
 
     def _push_audio(self, audio: AacConfig, sample: Sample) -> list[MediaEvent]:
-        events: list[MediaEvent] = []
-        epoch = self._epoch
-        probe = self._probe
-        if epoch is not None or probe is not None:
+        if self._epoch is not None:
             if self._continues_audio(sample.dts_ms):
-                if epoch is not None:
-                    return epoch.place_audio(sample)
-                if probe is not None:
-                    return self._probe_sample(probe, sample, False)
-            if not self._has_audio_joined:
-                # From before the epoch began, or still on the clock of the one before.
-                self.dropped_samples += 1
-                return events
-            events = self._break()
+                return self._epoch.place_audio(sample)
+        elif self._probe is not None:
+            if self._continues_audio(sample.dts_ms):
+                return self._probe_sample(self._probe, sample, False)
+        else:
+            return self._await_start(audio, sample)
+        if not self._has_audio_joined:
+            # From before the epoch began, or still on the clock of the one before.
+            self.dropped_samples += 1
+            return []
+        return self._break() + self._await_start(audio, sample)
+
+    def _await_start(self, audio: AacConfig, sample: Sample) -> list[MediaEvent]:
+        """Audio while nothing runs: the start itself, or to be kept until there is a picture."""
+        events: list[MediaEvent] = []
         if self._video is None:
             self._begin_with_audio(audio, sample, events)
         else:

@@ -1,0 +1,87 @@
+from dataclasses import replace
+from fractions import Fraction
+
+from media_samples import Source, x264_options
+from segmenter_runs import VIDEO_CONFIG, constant, sample
+
+from hls import Sample, SegmenterSettings, TrackKind
+from hls.probe import SAMPLE_OVERHEAD_BYTES, Probe
+
+
+def probed(source: Source, **settings: float) -> tuple[Probe, int | None]:
+    """Feed a probe until it ends; return it, and the stamp of the sample that ended it."""
+    probe = None
+    for frame in source.frames():
+        each = sample(frame)
+        if probe is None:
+            probe = Probe(VIDEO_CONFIG, SegmenterSettings(**settings), each)  # type: ignore[arg-type]
+        elif probe.ends_before(each, is_idr=frame.idr and frame.is_video):
+            return probe, frame.dts_ms
+        else:
+            probe.hold(each, is_idr=frame.idr)
+    assert probe is not None
+    return probe, None
+
+
+def test_it_ends_at_the_idr_picture_that_ends_a_segment() -> None:
+    assert probed(constant(30, gop=15))[1] == 2_000
+    assert probed(constant(30, gop=45))[1] == 3_000
+    assert probed(constant(Fraction(30000, 1001), gop=59))[1] == 3_937
+    assert probed(constant(Fraction(30000, 1001), gop=60))[1] == 2_002
+    assert probed(constant(30, gop=59))[1] == 3_933
+
+
+def test_half_a_frame_early_will_do() -> None:
+    assert probed(constant(24, gop=48, round_ms=lambda ms: int(ms) - 5))[1] == 1_995
+
+
+def test_it_ends_at_its_bounds() -> None:
+    assert probed(constant(30, duration_s=20, gop=900))[1] == 12_000
+    assert probed(constant(30, gop=900), max_gop_s=3)[1] == 3_000
+    probe, _ = probed(constant(30, gop=900, audio_rate=None), max_probe_bytes=10_000)
+    held = sum(len(s.data) + SAMPLE_OVERHEAD_BYTES for s, _ in probe.held)
+    assert 10_000 <= held < 10_300
+
+
+def test_what_it_saw_is_in_the_plan() -> None:
+    probe, _ = probed(constant(24, gop=48))
+    plan = probe.plan()
+    assert probe.frame_interval_ms() == Fraction(1958, 47)
+    assert plan.presentation.target_duration_s == 2
+    assert plan.presentation.part_target_s == 0.21
+    assert plan.gop == 180_000
+
+
+def test_the_longest_gop_counts_seen_declared_or_open() -> None:
+    assert probed(constant(25, gop=lambda n: n in (0, 10, 50, 100)))[0].plan().gop == 40 * 3_600
+    probe, _ = probed(constant(30, duration_s=1.5, gop=lambda n: n in (0, 5)))
+    assert abs(probe.plan().gop - 40 * 3_000) < 200
+    source = constant(30, gop=60)
+    source.first_sei = x264_options("keyint=120")
+    assert abs(probed(source)[0].plan().gop - 120 * 3_000) < 500
+    source.first_sei = x264_options("keyint=9000")
+    assert probed(source)[0].plan().gop == 12 * 90_000
+
+
+def test_equal_stamps_are_no_frame_interval() -> None:
+    frames = constant(30, audio_rate=None).frames()[:10]
+    probe = Probe(VIDEO_CONFIG, SegmenterSettings(), sample(frames[0]))
+    for frame in frames[1:]:
+        probe.hold(sample(frame), is_idr=False)
+        probe.hold(sample(replace(frame, dts_ms=frame.dts_ms - 5)), is_idr=False)
+    assert probe.frame_interval_ms() == Fraction(300, 9)
+
+
+def test_audio_can_be_forgotten() -> None:
+    probe, _ = probed(constant(30))
+    assert TrackKind.AUDIO in {s.kind for s, _ in probe.held}
+    probe.forget_audio()
+    assert {s.kind for s, _ in probe.held} == {TrackKind.VIDEO}
+
+
+def test_audio_ends_it_a_second_late() -> None:
+    first = sample(constant(30).frames()[0])
+    probe = Probe(VIDEO_CONFIG, SegmenterSettings(), first)
+    for stamp_ms, ends in ((11_000, False), (12_999, False), (13_000, True)):
+        audio = Sample(TrackKind.AUDIO, stamp_ms, stamp_ms, True, b"\x21")
+        assert probe.ends_before(audio, is_idr=False) == ends
