@@ -252,12 +252,12 @@ def _address(listeners: Sequence[trio.SocketListener]) -> Address:
 def _greet(settings: Settings, listening: Listening) -> None:
     """Tell a person at the terminal where to go. Never a secret, only where it lies."""
     lines = [
-        f"Headrace watches and API   http://{_reachable(listening.http)}/",
-        f"OBS: server                rtmp://{_reachable(listening.rtmp)}/live",
-        "OBS: stream key            the streamKey that POST /api/streams returns",
+        f"Pages and API    http://{_reachable(listening.http)}/",
+        f"OBS server       rtmp://{_reachable(listening.rtmp)}/live",
+        "OBS stream key   the streamKey that POST /api/streams returns",
     ]
     if settings.admin_token is None:
-        lines.append(f"Admin token                in {settings.data / ADMIN_TOKEN_NAME}")
+        lines.append(f"Admin token      in {settings.data / ADMIN_TOKEN_NAME}")
     print("\n".join(lines), flush=True)
 
 
