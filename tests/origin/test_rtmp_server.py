@@ -156,14 +156,6 @@ async def test_republish_on_one_connection_makes_a_second_sink(studio: Studio) -
     assert [sink.closed for sink in studio.sinks] == [1, 1]
 
 
-async def test_end_without_unpublish_closes_the_sink(studio: Studio) -> None:
-    async with studio.connect() as peer:
-        await peer.send_all(wire.opening(KEY))
-        await read_until(peer, wire.PUBLISH_START)
-        await peer.aclose()
-    assert studio.sink.closed == 1
-
-
 async def test_bytes_may_arrive_one_by_one(studio: Studio) -> None:
     everything = (
         wire.opening(KEY) + wire.video(b"\x17picture", 40) + wire.audio(b"\xaf\x01sound", 0x1000000)
