@@ -1,7 +1,10 @@
 """Whatever a publisher sends, what comes out obeys the rules: Hypothesis looks for exceptions."""
 
+import contextlib
 import math
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +12,16 @@ from media_rules import AUDIO, VIDEO, judge
 from media_samples import Source, nal, picture
 from segmenter_runs import AUDIO_CONFIG, OTHER_AUDIO, OTHER_VIDEO, VIDEO_CONFIG, start
 
-from hls import MediaError, Sample, Segmenter, SegmenterSettings, TrackKind
+from hls import (
+    AacConfig,
+    AvcConfig,
+    MediaError,
+    MediaEvent,
+    Sample,
+    Segmenter,
+    SegmenterSettings,
+    TrackKind,
+)
 
 FRAME_RATES = [
     Fraction(24), Fraction(25), Fraction(24000, 1001), Fraction(30000, 1001), Fraction(30),
@@ -37,13 +49,13 @@ sources = st.builds(
     jitter=st.none() | st.randoms(use_true_random=False),
 )
 def test_any_constant_frame_rate_keeps_every_rule(
-    source: Source, gop_s: float, jitter: object
+    source: Source, gop_s: float, jitter: Random | None
 ) -> None:
     assert source.fps is not None
     source.gop = max(1, round(gop_s * source.fps))
     if jitter is not None:
         # A millisecond either way, but the first picture defines the clock.
-        source.jitter_ms = lambda number: jitter.choice((-1, 0, 1)) if number else 0  # type: ignore[attr-defined]
+        source.jitter_ms = lambda number: jitter.choice((-1, 0, 1)) if number else 0
     sent = source.frames()
     result = start(source).push(sent).flush()
     verdict = judge(result.batches)
@@ -68,12 +80,12 @@ def test_any_constant_frame_rate_keeps_every_rule(
     wobble=st.randoms(use_true_random=False),
 )
 def test_dropped_frames_scene_cuts_and_heavy_jitter_keep_the_hard_rules(
-    source: Source, drops: set[int], scenes: set[int], wobble: object
+    source: Source, drops: set[int], scenes: set[int], wobble: Random
 ) -> None:
     assert source.fps is not None
     longest = round(3 * source.fps)
     source.gop = lambda number: number % longest == 0 or number in scenes
-    source.jitter_ms = lambda number: wobble.randint(-20, 20) if number else 0  # type: ignore[attr-defined]
+    source.jitter_ms = lambda number: wobble.randint(-20, 20) if number else 0
     frames = source.frames()
     kept, number = [], -1
     for frame in frames:
@@ -82,6 +94,65 @@ def test_dropped_frames_scene_cuts_and_heavy_jitter_keep_the_hard_rules(
             kept.append(frame)
     result = start(source).push(kept).flush()
     judge(result.batches, constant_rate=False, idr_segments=False, filled=True)
+
+
+outages = st.lists(
+    st.tuples(
+        st.sampled_from(["video", "audio", "both", "shift video", "shift audio", "shift both"]),
+        st.integers(0, 12_000),
+        st.integers(-4_000, 7_000),
+    ),
+    max_size=5,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    fps=st.sampled_from([Fraction(30), Fraction(25), Fraction(5), Fraction(1)]),
+    audio_rate=st.sampled_from([48_000, 44_100, None]),
+    gop_s=st.sampled_from([1, 2, 30]),
+    b_frames=st.integers(0, 2),
+    troubles=outages,
+)
+def test_outages_and_shifted_clocks_keep_the_hard_rules(
+    fps: Fraction,
+    audio_rate: int | None,
+    gop_s: int,
+    b_frames: int,
+    troubles: list[tuple[str, int, int]],
+) -> None:
+    """Tracks fall silent for a while, or their stamps shift for good, both or one of them."""
+    source = Source(
+        fps=fps,
+        audio_rate=audio_rate,
+        gop=round(gop_s * fps),
+        b_frames=b_frames,
+        duration_s=14,
+    )
+    frames = source.frames()
+    for what, start_ms, length_ms in troubles:
+        tracks = {"video": [True], "audio": [False]}.get(what.split()[-1], [True, False])
+        if what.startswith("shift"):
+            frames = [
+                replace(f, dts_ms=f.dts_ms + length_ms, pts_ms=f.pts_ms + length_ms)
+                if f.is_video in tracks and f.dts_ms >= start_ms
+                else f
+                for f in frames
+            ]
+        else:
+            stop_ms = start_ms + length_ms
+            frames = [
+                f for f in frames if not (f.is_video in tracks and start_ms <= f.dts_ms < stop_ms)
+            ]
+    result = start(source).push(frames).flush()
+    if result.events:
+        judge(
+            result.batches,
+            constant_rate=False,
+            idr_segments=False,
+            filled=True,
+            long_parts=True,
+        )
 
 
 # -- anything at all
@@ -103,49 +174,54 @@ samples = st.builds(
     keyframe=st.booleans(),
     data=payloads,
 )
-steps = st.one_of(
-    samples,
-    samples,
-    samples,
-    st.tuples(
-        st.sampled_from([VIDEO_CONFIG, OTHER_VIDEO, None]),
-        st.sampled_from([AUDIO_CONFIG, OTHER_AUDIO, None]),
-        st.none() | st.floats(0, 1000) | st.just("same publisher"),
-    ).filter(lambda tracks: tracks[0] is not None or tracks[1] is not None),
-)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Other tracks, by reconfigure, or, with a time or None for one, by reconnect."""
+
+    video: AvcConfig | None
+    audio: AacConfig | None
+    reconnects: bool
+    media_time_s: float | None
+
+    def apply(self, segmenter: Segmenter) -> list[MediaEvent]:
+        if not self.reconnects:
+            return segmenter.reconfigure(video=self.video, audio=self.audio)
+        return segmenter.reconnect(
+            video=self.video, audio=self.audio, media_time_s=self.media_time_s
+        )
+
+
+changes = st.builds(
+    Change,
+    video=st.sampled_from([VIDEO_CONFIG, OTHER_VIDEO, None]),
+    audio=st.sampled_from([AUDIO_CONFIG, OTHER_AUDIO, None]),
+    reconnects=st.booleans(),
+    media_time_s=st.none() | st.floats(0, 1000),
+).filter(lambda change: change.video is not None or change.audio is not None)
 
 
 @settings(deadline=None, max_examples=250)
 @given(
-    tracks=st.sampled_from(
-        [(VIDEO_CONFIG, AUDIO_CONFIG), (VIDEO_CONFIG, None), (None, AUDIO_CONFIG)]
-    ),
-    script=st.lists(steps, max_size=80),
+    video=st.sampled_from([VIDEO_CONFIG, None]),
+    script=st.lists(st.one_of(samples, samples, samples, changes), max_size=80),
     small=st.booleans(),
 )
 def test_any_samples_give_good_parts_or_a_media_error(
-    tracks: tuple[object, object], script: list[object], small: bool
+    video: AvcConfig | None, script: list[Sample | Change], small: bool
 ) -> None:
     policy = SegmenterSettings()
     if small:
         policy = SegmenterSettings(max_probe_bytes=3000, max_segment_bytes=6000, max_gop_s=2.5)
-    segmenter = Segmenter(video=tracks[0], audio=tracks[1], settings=policy)  # type: ignore[arg-type]
+    segmenter = Segmenter(video=video, audio=AUDIO_CONFIG, settings=policy)
     batches = []
     for step in script:
-        try:
-            batches.append(apply(segmenter, step))
-        except MediaError:
-            continue
+        with contextlib.suppress(MediaError):
+            batches.append(
+                list(segmenter.push(step) if isinstance(step, Sample) else step.apply(segmenter))
+            )
     batches.append(segmenter.flush())
     assert segmenter.flush() == []
     if any(batches):
         judge(batches, constant_rate=False, idr_segments=False, filled=True, long_parts=True)
-
-
-def apply(segmenter: Segmenter, step: object) -> list[object]:
-    if isinstance(step, Sample):
-        return list(segmenter.push(step))
-    video, audio, how = step  # type: ignore[misc]
-    if how == "same publisher":
-        return list(segmenter.reconfigure(video=video, audio=audio))
-    return list(segmenter.reconnect(video=video, audio=audio, media_time_s=how))

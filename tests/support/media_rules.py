@@ -128,7 +128,7 @@ def judge(
             independent = bool(samples) and (cut == AUDIO or is_idr(samples[0].data))
             assert event.independent == independent, "PT-06"
             duration = Fraction(event.duration_s).limit_denominator(10_000_000)
-            assert 0 < duration
+            assert duration > 0
             assert long_parts or duration <= part_target, f"PT-03: {event.duration_s}"
             summed = Fraction(sum(sample.duration for sample in samples), scales[cut])
             if not filled:
