@@ -28,9 +28,14 @@ def clip(clip_of: Callable[[ClipSpec], Clip]) -> Clip:
 
 
 @pytest.mark.hard_cap(180)
-@pytest.mark.parametrize("keyint_frames", [2 * FPS, None], ids=["2s-keyframes", "obs-default"])
+@pytest.mark.parametrize(
+    ("keyint_frames", "preset"),
+    [(2 * FPS, "ultrafast"), (None, "veryfast")],  # OBS's own preset is veryfast: with B-frames
+    ids=["2s-keyframes", "obs-default"],
+)
 def test_obs_plays_in_chromium_without_a_stall(
     keyint_frames: int | None,
+    preset: str,
     clip: Clip,
     origin: Origin,
     viewers: Viewers,
@@ -39,7 +44,9 @@ def test_obs_plays_in_chromium_without_a_stall(
     figures: Callable[[str], None],
 ) -> None:
     stream = origin.create_stream("OBS")
-    output = ObsOutput(server=origin.rtmp_server, key=stream.key, keyint_frames=keyint_frames)
+    output = ObsOutput(
+        server=origin.rtmp_server, key=stream.key, keyint_frames=keyint_frames, preset=preset
+    )
     folder = tmp_path / "obs"
     folder.mkdir()
     with running_obs(folder, output, clip.path) as obs, viewers.viewer("watch") as player:
