@@ -197,7 +197,7 @@ class Epoch:
         parts = self._parts
         if self._has_video:
             self._fill_behind(2 * self._plan.part_target)
-        start = end = cutter.part_start
+        start = cutter.part_start
         if self._pending is not None:
             # How long it was to be seen nobody knows; as long as the others.
             latest = cutter.latest_end(self._position)

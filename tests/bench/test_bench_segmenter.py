@@ -14,10 +14,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from media_samples import Source, nal, picture
-from segmenter_runs import AUDIO_CONFIG, VIDEO_CONFIG, constant, sample
+from segmenter_runs import Driver, constant
 
+import hls
 from hls import Part, Sample, Segmenter, TrackKind
 from native import IMPLEMENTATION
+
+DRIVER = Driver(hls)
+AUDIO_CONFIG = DRIVER.audio
+VIDEO_CONFIG = DRIVER.video
+sample = DRIVER.sample
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture

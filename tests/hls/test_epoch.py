@@ -9,13 +9,18 @@ from itertools import pairwise
 import pytest
 from media_rules import AUDIO, VIDEO, Verdict, judge
 from media_samples import Frame, Source
-from segmenter_runs import constant, run, start
+from segmenter_runs import Driver, constant
 
+import hls
 from hls import Part, Presentation, Sample, SegmenterSettings, TrackKind
 from hls.assembler import PartAssembler
 from hls.clock import MediaClock
 from hls.cutter import CutPlan
 from hls.epoch import Epoch
+
+DRIVER = Driver(hls)
+run = DRIVER.run
+start = DRIVER.start
 
 
 def without(frames: list[Frame], drop: Callable[[Frame], bool]) -> list[Frame]:

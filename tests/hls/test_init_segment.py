@@ -3,10 +3,15 @@ import struct
 import pytest
 from media_samples import SpsFields, asc, avc_record
 from mp4_boxes import full_box, read_init
-from segmenter_runs import AUDIO_CONFIG, VIDEO_CONFIG
+from segmenter_runs import Driver
 
+import hls
 from hls import AacConfig, AvcConfig
 from hls.init_segment import build_init_segment
+
+DRIVER = Driver(hls)
+AUDIO_CONFIG = DRIVER.audio
+VIDEO_CONFIG = DRIVER.video
 
 
 def test_the_tracks_are_listed_with_their_clocks() -> None:

@@ -2,10 +2,15 @@ from dataclasses import replace
 from fractions import Fraction
 
 from media_samples import Source, x264_options
-from segmenter_runs import VIDEO_CONFIG, constant, sample
+from segmenter_runs import Driver, constant
 
+import hls
 from hls import Sample, SegmenterSettings, TrackKind
 from hls.probe import SAMPLE_OVERHEAD_BYTES, Probe
+
+DRIVER = Driver(hls)
+VIDEO_CONFIG = DRIVER.video
+sample = DRIVER.sample
 
 
 def probed(source: Source, **settings: float) -> tuple[Probe, int | None]:

@@ -7,18 +7,9 @@ from fractions import Fraction
 import pytest
 from media_rules import AUDIO, VIDEO, judge
 from media_samples import Frame, Source, nal, picture, x264_options
-from segmenter_runs import (
-    AUDIO_CONFIG,
-    OTHER_AUDIO,
-    OTHER_VIDEO,
-    VIDEO_CONFIG,
-    Run,
-    constant,
-    run,
-    sample,
-    start,
-)
+from segmenter_runs import Driver, Run, constant
 
+import hls
 from hls import (
     InitSegment,
     MediaError,
@@ -31,6 +22,15 @@ from hls import (
     TrackKind,
     UsageError,
 )
+
+DRIVER = Driver(hls)
+AUDIO_CONFIG = DRIVER.audio
+OTHER_AUDIO = DRIVER.other_audio
+OTHER_VIDEO = DRIVER.other_video
+VIDEO_CONFIG = DRIVER.video
+run = DRIVER.run
+sample = DRIVER.sample
+start = DRIVER.start
 
 
 def names(batch: Sequence[object]) -> str:
@@ -271,7 +271,7 @@ def test_another_configuration_is_a_discontinuity(video: object, audio: object) 
     source = constant(30, duration_s=5)
     frames = source.frames()
     packaged = start(source).push(frames[:-30])
-    packaged.batches.append(packaged.segmenter.reconfigure(video=video, audio=audio))  # type: ignore[arg-type]
+    packaged.batches.append(packaged.segmenter.reconfigure(video=video, audio=audio))
     packaged.push(shifted(frames, 5_000)).flush()
     verdict = judge(packaged.batches, constant_rate=video is not None)
     first, second = verdict.inits
@@ -312,7 +312,7 @@ def test_back_to_the_first_configuration_is_a_third_init_segment() -> None:
 
 def test_audio_that_joins_during_the_probe_keeps_the_pictures_held() -> None:
     source = constant(30, duration_s=5)
-    packaged = Run(Segmenter(video=VIDEO_CONFIG, audio=None))
+    packaged = Run(DRIVER, Segmenter(video=VIDEO_CONFIG, audio=None))
     packaged.push(frame for frame in source.frames() if frame.dts_ms < 1_000)
     assert packaged.segmenter.reconfigure(video=VIDEO_CONFIG, audio=AUDIO_CONFIG) == []
     packaged.push(frame for frame in source.frames() if frame.dts_ms >= 1_000).flush()
@@ -405,16 +405,20 @@ def test_malformed_nal_units_are_a_media_error() -> None:
         segmenter.push(Sample(TrackKind.VIDEO, 0, 0, True, b"\x00\x00\x00\x09\x65"))
 
 
+def small(size: int) -> SegmenterSettings:
+    return SegmenterSettings(max_probe_bytes=size // 2, max_segment_bytes=size)
+
+
 def test_a_segment_beyond_its_bound_is_a_media_error() -> None:
     source = constant(30, duration_s=20, gop=600)
-    packaged = start(source, SegmenterSettings(max_segment_bytes=100_000, max_gop_s=2))
+    packaged = start(source, small(100_000))
     with pytest.raises(MediaError, match="more than 100000 bytes: lower the bitrate"):
         packaged.push(
             replace(frame, data=picture(idr=frame.idr, size=5_000)) if frame.is_video else frame
             for frame in source.frames()
         )
     packaged.flush()
-    audio = start(Source(fps=None), SegmenterSettings(max_segment_bytes=10_000))
+    audio = start(Source(fps=None), small(10_000))
     with pytest.raises(MediaError, match="more than 10000 bytes"):
         audio.push(Source(fps=None, duration_s=3).frames())
 

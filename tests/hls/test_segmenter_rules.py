@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_rules import AUDIO, VIDEO, judge
 from media_samples import Source, nal, picture
-from segmenter_runs import AUDIO_CONFIG, OTHER_AUDIO, OTHER_VIDEO, VIDEO_CONFIG, start
+from segmenter_runs import Driver
 
+import hls
 from hls import (
     AacConfig,
     AvcConfig,
@@ -22,6 +23,13 @@ from hls import (
     SegmenterSettings,
     TrackKind,
 )
+
+DRIVER = Driver(hls)
+AUDIO_CONFIG = DRIVER.audio
+OTHER_AUDIO = DRIVER.other_audio
+OTHER_VIDEO = DRIVER.other_video
+VIDEO_CONFIG = DRIVER.video
+start = DRIVER.start
 
 FRAME_RATES = [
     Fraction(24), Fraction(25), Fraction(24000, 1001), Fraction(30000, 1001), Fraction(30),

@@ -19,6 +19,11 @@ def test_parts_are_in_segments_and_segments_hold_gops(values: dict[str, float]) 
         SegmenterSettings(**values)  # type: ignore[arg-type]
 
 
+def test_a_probe_is_a_segment() -> None:
+    with pytest.raises(UsageError, match="max_probe_bytes <= max_segment_bytes"):
+        SegmenterSettings(max_segment_bytes=1_000_000)
+
+
 def test_parts_have_a_least_length() -> None:
     with pytest.raises(UsageError, match="at least 20 ms"):
         SegmenterSettings(part_target_s=0.01)

@@ -1,40 +1,34 @@
-"""Push made-up publishers through a segmenter."""
+"""Push made-up publishers through a segmenter.
+
+The package under test is handed in, `Driver(hls)`: nothing in tests/support may import what it
+helps to test.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from types import ModuleType
+from typing import Any
 
 from media_samples import Frame, Source, SpsFields, asc, avc_record
 
-from hls import AacConfig, AvcConfig, MediaEvent, Sample, Segmenter, SegmenterSettings, TrackKind
 
-VIDEO_CONFIG = AvcConfig.parse(avc_record())
-AUDIO_CONFIG = AacConfig.parse(asc(48_000, 2))
-OTHER_VIDEO = AvcConfig.parse(avc_record(SpsFields(width_mbs=40, height_map_units=22).unit()))
-OTHER_AUDIO = AacConfig.parse(asc(44_100, 1))
-
-
-def sample(frame: Frame) -> Sample:
-    kind = TrackKind.VIDEO if frame.is_video else TrackKind.AUDIO
-    return Sample(kind, frame.dts_ms, frame.pts_ms, frame.idr, frame.data)
-
-
-def audio_config(source: Source) -> AacConfig | None:
-    if source.audio_rate is None:
-        return None
-    return AacConfig.parse(asc(source.audio_rate, short_frames=source.samples_per_frame == 960))
+def constant(fps: Fraction | int, **fields: object) -> Source:
+    """A publisher with a constant frame rate."""
+    return Source(fps=Fraction(fps), **fields)  # type: ignore[arg-type]
 
 
 @dataclass
 class Run:
     """A segmenter and the result of every call."""
 
-    segmenter: Segmenter
-    batches: list[list[MediaEvent]] = field(default_factory=list)
+    driver: "Driver"
+    segmenter: Any
+    batches: list[list[Any]] = field(default_factory=list)
 
     def push(self, frames: Iterable[Frame]) -> "Run":
         for frame in frames:
-            self.batches.append(list(self.segmenter.push(sample(frame))))
+            self.batches.append(list(self.segmenter.push(self.driver.sample(frame))))
         return self
 
     def flush(self) -> "Run":
@@ -42,20 +36,36 @@ class Run:
         return self
 
     @property
-    def events(self) -> list[MediaEvent]:
+    def events(self) -> list[Any]:
         return [event for batch in self.batches for event in batch]
 
 
-def start(source: Source, settings: SegmenterSettings | None = None) -> Run:
-    """A segmenter for the source's tracks; nothing pushed yet."""
-    video = None if source.fps is None else VIDEO_CONFIG
-    return Run(Segmenter(video=video, audio=audio_config(source), settings=settings))
+class Driver:
+    """Makes configurations, samples and segmenters of the package that is handed in."""
 
+    def __init__(self, package: ModuleType) -> None:
+        self._hls = package
+        self.video = package.AvcConfig.parse(avc_record())
+        self.audio = package.AacConfig.parse(asc(48_000, 2))
+        small = SpsFields(width_mbs=40, height_map_units=22)
+        self.other_video = package.AvcConfig.parse(avc_record(small.unit()))
+        self.other_audio = package.AacConfig.parse(asc(44_100, 1))
 
-def run(source: Source, settings: SegmenterSettings | None = None) -> Run:
-    """Everything that a source sends, to its end."""
-    return start(source, settings).push(source.frames()).flush()
+    def sample(self, frame: Frame) -> Any:
+        """One sample of the package's own kind."""
+        kinds = self._hls.TrackKind
+        kind = kinds.VIDEO if frame.is_video else kinds.AUDIO
+        return self._hls.Sample(kind, frame.dts_ms, frame.pts_ms, frame.idr, frame.data)
 
+    def start(self, source: Source, settings: Any = None) -> Run:
+        """A segmenter for the source's tracks; nothing pushed yet."""
+        audio = None
+        if source.audio_rate is not None:
+            config = asc(source.audio_rate, short_frames=source.samples_per_frame == 960)
+            audio = self._hls.AacConfig.parse(config)
+        video = None if source.fps is None else self.video
+        return Run(self, self._hls.Segmenter(video=video, audio=audio, settings=settings))
 
-def constant(fps: Fraction | int, **fields: object) -> Source:
-    return Source(fps=Fraction(fps), **fields)  # type: ignore[arg-type]
+    def run(self, source: Source, settings: Any = None) -> Run:
+        """Everything that a source sends, to its end."""
+        return self.start(source, settings).push(source.frames()).flush()
