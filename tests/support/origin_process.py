@@ -231,8 +231,8 @@ def running_origin(
     """
     data = folder / "data"
     argv = [*COMMAND, "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--data", str(data)]
-    # HEADRACE_* are settings of the origin, and an unknown one stops its start: none of the caller's
-    # may slip in, except the choice of the twins.
+    # HEADRACE_* are settings of the origin, and an unknown one stops its start: none of the
+    # caller's may slip in, except the choice of the twins.
     environment = {
         name: text
         for name, text in os.environ.items()
