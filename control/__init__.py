@@ -1,9 +1,8 @@
 """Who and what: streams, their keys, the admin token. The truth that outlives a process.
 
 ``Store`` is the interface the rest of the project codes against; ``SqliteStore`` is the embedded
-one (DESIGN section 2: SQLite for one machine, Redis for a cluster later). Nothing here knows of
-RTMP, HLS or HTTP, and no secret is ever kept in clear: a stream key leaves this package once,
-when it is made.
+one, for a server on one machine. Nothing here knows of RTMP, HLS or HTTP, and no secret is ever
+kept in clear: a stream key leaves this package once, when it is made.
 
 May import: trio, msgspec, the standard library. Never: rtmpcore, hls, edge, origin, av.
 """

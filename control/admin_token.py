@@ -1,4 +1,4 @@
-"""The admin token: one bearer credential that may do everything (DESIGN section 5).
+"""The admin token: one bearer credential that may do everything.
 
 It comes from the configuration or from a file that the first start creates with mode 0600. In
 memory only its SHA-256 is kept, so that no dump, repr or traceback of this process shows it by

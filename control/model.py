@@ -6,7 +6,7 @@ import msgspec
 
 
 class StreamStatus(enum.StrEnum):
-    """Where a stream is in its life; the values are the API's words (DESIGN section 5)."""
+    """Where a stream is in its life; the values are the API's words."""
 
     #: Never broadcast so far.
     IDLE = "idle"

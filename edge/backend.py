@@ -4,7 +4,7 @@ The origin implements `Backend` over its store and its running broadcasts; an ed
 implement it by asking its upstream. The API layer checks credentials (with `is_admin` and `owns`)
 before it calls anything that changes state, so the verbs below take no key.
 
-The structs are the JSON of DESIGN section 5: Python names here, camelCase on the wire.
+The structs are the API's JSON: Python names here, camelCase on the wire.
 """
 
 from typing import Annotated, Literal, Protocol
@@ -32,7 +32,7 @@ class StreamInfo(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     quality: list[str] = []
     """Names of the renditions that can be played now, best first; empty when not live."""
     viewer_count: int = 0
-    """Always 0 until viewers are counted (a later issue); the field is there for its name."""
+    """Always 0: viewers are not counted yet. Players may rely on the name already."""
     chat_enabled: bool = True
     recording_enabled: bool = False
 

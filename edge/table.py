@@ -1,9 +1,9 @@
 """Immutable responses by name, and the requests parked until one appears.
 
-This is the seam of DESIGN decision 1: delivery needs nothing but this table. `publish` is one
-synchronous step that swaps response objects and opens the gates of those who waited for them, so
-a request sees either the old state or the new one. Whoever serves (a Trio task today, the native
-reactor later) looks a name up, or parks on a gate and is called when it opens.
+Delivery needs nothing but this table, so it can be served by other means than a Trio task per
+connection (docs/architecture.md, Serving). `publish` is one synchronous step that swaps response
+objects and opens the gates of those who waited for them, so a request sees either the old state or
+the new one. Whoever serves looks a name up, or parks on a gate and is called when it opens.
 
 Invariant: a gate stays in the table while somebody waits on it, and no longer than the next
 publish without. Ask for a gate and `add` to it without a checkpoint in between. The number of gates

@@ -79,27 +79,25 @@ class MediaClock:
 
     def accepts_video(self, stamp_ms: int) -> bool:
         """Return whether a picture's stamp continues the epoch; if so, remember it."""
-        last_ms = self._last_video_ms
-        if stamp_ms > self._front_ms:
-            if stamp_ms > self._front_ms + self._jump_ms:
-                return False
-            self._front_ms = stamp_ms
-        if last_ms is not None and stamp_ms < last_ms - self._backstep_ms:
+        if not self._accepts(stamp_ms, self._last_video_ms):
             return False
         self._last_video_ms = stamp_ms
         return True
 
     def accepts_audio(self, stamp_ms: int) -> bool:
         """Return whether an audio frame's stamp continues the epoch; if so, remember it."""
-        last_ms = self._last_audio_ms
+        if not self._accepts(stamp_ms, self._last_audio_ms):
+            return False
+        self._last_audio_ms = stamp_ms
+        return True
+
+    def _accepts(self, stamp_ms: int, last_ms: int | None) -> bool:
+        """Judge a stamp by the front of all tracks and by the last one of its own."""
         if stamp_ms > self._front_ms:
             if stamp_ms > self._front_ms + self._jump_ms:
                 return False
             self._front_ms = stamp_ms
-        if last_ms is not None and stamp_ms < last_ms - self._backstep_ms:
-            return False
-        self._last_audio_ms = stamp_ms
-        return True
+        return last_ms is None or stamp_ms >= last_ms - self._backstep_ms
 
     def media_ms(self, stamp_ms: int) -> int:
         """Return the media time of a stamp of this epoch, in milliseconds."""

@@ -43,7 +43,7 @@ _ROUNDING_S: Final = Fraction(2, 1000)
 # A GOP may measure so much more next time.
 _JITTER_MS: Final = 10
 
-# PT-04: a part may end once it has this much of PART-TARGET.
+# rfc8216bis 4.4.4.9: a part may end once it has this much of PART-TARGET.
 _LEAST_PART: Final = Fraction(85, 100)
 
 # Runs of frames longer than this, against the mean, hold a gap and say nothing about jitter.

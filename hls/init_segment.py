@@ -1,7 +1,7 @@
 """The Media Initialization Section: ``ftyp`` and ``moov`` for a set of tracks.
 
 Says what the tracks are and nothing of what is in them: all sample tables are empty and all
-durations zero, since fragments follow (MF-01 of the conformance reference)::
+durations zero, since fragments follow (rfc8216bis 3.1.2)::
 
     ftyp iso6, cmfc, mp42
     moov

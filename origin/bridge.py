@@ -9,9 +9,10 @@ tracks that exist and their samples on one clock that never wraps::
                   -> [Tracks, Sample]               another configuration from this sample on
 
 What tracks there are is derived from decoder configurations (sequence headers) and frames; what
-onMetaData says of them is wrong too often (rtmp.md 1.8). A track exists once a frame has come under
-its configuration: players stall on a declared track without samples. When the first track exists,
-the second is waited for during `TRACK_WAIT_MS` of media time.
+onMetaData says of them may be absent, late or wrong (codec ids as text or 0, tracks that never
+come). A track exists once a frame has come under its configuration: players stall on a declared
+track without samples. When the first track exists, the second is waited for during `TRACK_WAIT_MS`
+of media time.
 
 A configuration that changes, or a track that comes late, takes effect at the next IDR picture (at
 once in a broadcast without video); until then frames that the present decoder could not read are
@@ -22,7 +23,7 @@ Errors: `MediaError` for media that cannot be packaged, with a reason for people
 
 Bounds: samples held while waiting for the second track, `MAX_HELD_SAMPLES` and `MAX_HELD_BYTES`.
 
-May import rtmpcore and hls. Spec: FLV 10.1 E.4; quirks: rtmp.md 1.9.
+May import rtmpcore and hls. Spec: FLV 10.1 E.4.
 """
 
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ TRACK_WAIT_MS: Final = 1_000
 
 MAX_HELD_SAMPLES: Final = 1_000
 MAX_HELD_BYTES: Final = 8 * 1024 * 1024
-"""Most held meanwhile; a clock that stands still (GLive T80) must not hold for ever."""
+"""Most held meanwhile: a clock that stands still (the GLive T80's does) must not hold for ever."""
 
 MAX_UNCONFIGURED_FRAMES: Final = 500
 """Frames that may come before any decoder configuration: some ten seconds, then it never will."""

@@ -5,8 +5,8 @@ are synchronous: they change the state, the viewers' view of it and the publishe
 once, and leave what takes time to `run`, which one task of the process does:
 
 * the store learns of each step, in order per stream, again and again while the disk refuses;
-* EXT-X-ENDLIST follows `END_DELAY_S` after the last parts, since hls.js never loads parts that it
-  first sees together with ENDLIST (llhls.md EN-06);
+* EXT-X-ENDLIST follows `END_DELAY_S` after the last parts, since hls.js (1.7.4) never loads parts
+  that it first sees together with ENDLIST: it stalls one part before the end;
 * an ended broadcast's media stays for the duration of its playlist (rfc8216bis 6.2.1), then goes.
 
 Bounds: one live broadcast per stream; one ended broadcast per stream, since a new one's media

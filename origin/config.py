@@ -122,7 +122,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Publisher connections at one time, authenticated or not; more are closed at once."""
 
     max_http_connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
-    """Viewer connections at one time; more wait in the kernel's queue or are closed."""
+    """Viewer connections at one time; more are answered 503 and closed."""
 
     def __repr__(self) -> str:
         if self.admin_token is None:

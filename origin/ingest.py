@@ -2,7 +2,7 @@
 
 `Ingest.admit` is the RTMP server's question about a key; a `Publication` is where that publisher's
 media goes. Everything after admission is synchronous: when `Publication.push` returns, a part that
-the message completed can be fetched. Publisher to packager needs no queue (DESIGN, rule 2).
+the message completed can be fetched, and publisher to packager needs no queue.
 
 A publication ends once, from either side: the connection is over (`close`), or the broadcast is
 (`stop`, which also hangs up). Either way the segmenter is flushed first: the last frames are seen.

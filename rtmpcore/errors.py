@@ -5,8 +5,8 @@
 reason, and nothing else is touched. No other exception may leave `Connection.next_event`; one that
 does is a bug of this package.
 
-May import: nothing of ours at run time. Anchors: h11's two families, wsproto's hint
-of what to answer.
+May import: nothing of ours at run time. After h11, which has the same two families, and wsproto,
+whose errors carry the event to answer with.
 """
 
 from typing import TYPE_CHECKING

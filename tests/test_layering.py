@@ -1,4 +1,4 @@
-"""Which package may import what: DESIGN section 2, read from the syntax tree of every module."""
+"""Which package may import what (docs/architecture.md), read from every module's syntax tree."""
 
 import ast
 from pathlib import Path

@@ -3,7 +3,7 @@
 No handler here knows how a stream is stored or ingested. Credentials are looked at before anything
 changes, are compared by the backend, and appear in no answer (but a creation's) and in no log.
 
-Spec: DESIGN section 5; RFC 6750 (bearer tokens).
+Spec: the table of calls in README.md; RFC 6750 (bearer tokens).
 """
 
 import re

@@ -12,7 +12,7 @@ them; it is told that a message with no body went out, which moves its state mac
 close, pipelining) exactly as the real one does.
 
 A connection can change hands between two requests: `detach` returns the stream and the bytes read,
-and the constructor takes bytes that somebody else has read (DESIGN decision 1).
+and the constructor takes bytes that somebody else has read (docs/architecture.md, Serving).
 
 After a failed or cancelled send the connection is finished: an unknown part of the bytes went out.
 

@@ -32,10 +32,10 @@ RECEIVE_BYTES: Final = 65_536
 """Most bytes taken from the kernel at once: bounds what one read can put on our heap."""
 
 EVENTS_PER_SLICE: Final = 64
-"""Events between two checkpoints: at some 30 us each, 2 ms, well under the 5 ms of rtmp.md 3."""
+"""Events between two checkpoints: at some 30 us each, 2 ms for which nobody else has a turn."""
 
 CLOSE_TIMEOUT_S: Final = 1.0
-"""Patience for a refused peer to read why and hang up (rtmp.md 1.8)."""
+"""Patience for a refused peer to read why and hang up."""
 
 CLOSE_DRAIN_BYTES: Final = 262_144
 """Most bytes read and thrown away meanwhile; a peer that pours on is cut off."""
@@ -211,7 +211,7 @@ class RtmpDriver:
 
         Half-closes and discards what the peer had under way, for at most `CLOSE_TIMEOUT_S` and
         `CLOSE_DRAIN_BYTES`: closing with unread input would reset the connection and take the
-        refusal with it (rtmp.md 1.8).
+        refusal with it.
         """
         self._protocol.send(event)
         await self._flush_last_words()

@@ -10,7 +10,7 @@ the phase is over. While it publishes, media (not pings) re-arms the deadline.
 
 Not here: what a key means and where media goes. `Admit` answers the first, `Sink` takes the second;
 `origin.ingest` implements both, tests pass fakes. A sink is called synchronously: publisher to
-packager needs no queue, and TCP pushes back by itself (DESIGN, rule 2).
+packager needs no queue, and TCP pushes back by itself.
 
 Every connection ends in exactly one log line with a reason. It never holds the stream key, nor the
 app or tcUrl, in which people paste keys by mistake. The connection's outermost function is the only
@@ -46,8 +46,8 @@ from rtmpcore import (
     Unpublish,
     VideoMessage,
 )
+from rtmpcore.handshake import RANDOM_BYTES
 
-HANDSHAKE_RANDOM_BYTES: Final = 3_072
 REARMS_PER_TIMEOUT: Final = 20
 MEDIA: Final = (VideoMessage, AudioMessage)
 TURNS: Final = (Connect, Publish, Unpublish)
@@ -222,7 +222,7 @@ class _PublisherConnection:
     ) -> None:
         self._driver = RtmpDriver(
             stream,
-            Connection(Role.SERVER, random_bytes=token_bytes(HANDSHAKE_RANDOM_BYTES)),
+            Connection(Role.SERVER, random_bytes=token_bytes(RANDOM_BYTES)),
             send_timeout_s=settings.send_timeout_s,
             pump=pump,
         )
@@ -271,7 +271,8 @@ class _PublisherConnection:
         try:
             await self._converse()
         except PublishDeniedError as error:
-            # BadName whatever the reason: OBS shows it and stops (DESIGN 5, rtmp.md 1.8).
+            # BadName whatever the reason: OBS and librtmp stop at it and tell their user; at a code
+            # that they do not know they wait on.
             self.conclude(f"refused: {error}")
             await self._refuse(PublishRefusal.BAD_NAME, str(error))
         except PublishStoppedError as error:
@@ -282,8 +283,8 @@ class _PublisherConnection:
         """Follow the events until the peer ends or is refused."""
         while (event := await self._driver.relay(self._take)) is not None:
             if isinstance(event, Connect):
-                # Any app will do: the key decides. Refusing at publish gives the publisher's user
-                # the best message everywhere (rtmp.md 1.8).
+                # Any app will do: the key decides. An encoder whose connect is rejected waits on in
+                # silence (OBS does); one whose publish is refused says so.
                 await self._driver.send(ConnectAccepted())
             elif isinstance(event, Publish):
                 await self._publish(event)

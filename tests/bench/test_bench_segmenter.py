@@ -1,7 +1,7 @@
 """Benchmarks of the segmenter: CPU time per sample, and when a part is available.
 
-Printed, never asserted on time. "Arrival to available" is what DESIGN section 6 budgets as one part
-and 20 ms: for every sample, the media time that passes between its arrival and the arrival that
+Printed, never asserted on time. "Arrival to available" has a budget of one part and 20 ms: for
+every sample, the media time that passes between its arrival and the arrival that
 releases its part (waiting that no CPU can shorten), plus the CPU time of that last push. The
 publisher is made up: 30 frames a second at 6 Mbit/s and 160 kbit/s of audio, interleaved as OBS
 does it. What the figures do not show: RTMP before it and HTTP behind it.

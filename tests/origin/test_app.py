@@ -248,7 +248,7 @@ async def test_viewers_that_are_held_see_the_end_when_the_origin_stops(
         guests.start_soon(watch_to_the_end, house, stream_id, playlist, seen)
         await trio.sleep(0.1)
     assert "EXT-X-ENDLIST" in seen[-1]
-    # hls.js never loads a part that it first sees together with ENDLIST (llhls.md EN-06).
+    # hls.js never loads a part that it first sees together with ENDLIST.
     assert uris(seen[-1], "part")[-1] in seen[-2]
     assert "server stopping" in {line.get("reason") for line in logs}
 

@@ -1,6 +1,6 @@
 """What no peer should send: it costs that peer its connection, and nothing else ever escapes.
 
-Every case of the security record (shared/reference/rtmp.md section 3) and every limit.
+The inputs that have brought down other servers (CVE-2016-10191 and its like), and every limit.
 """
 
 import tracemalloc

@@ -4,8 +4,7 @@ rtmpcore.
 Four parts. `amf_*` write AMF0 values and `read_amf` reads them; `read_messages` takes a chunk
 stream apart; `plain_c1`, `digest_c1` and `check_digest_answer` are the other side of a handshake;
 and `SESSIONS` holds what OBS, ffmpeg, GStreamer and librtmp send to publish, chunk headers
-included, step by step, as captured from them (shared/reference/rtmp.md section 1.8). Spec: RTMP
-1.0, AMF 0.
+included, step by step, as those programs were seen to send it. Spec: RTMP 1.0, AMF 0.
 """
 
 import hashlib
