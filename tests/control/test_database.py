@@ -137,7 +137,7 @@ def test_a_file_where_the_folder_should_be_is_one_line(tmp_path: Path) -> None:
         open_database(tmp_path / "data" / "headrace.sqlite3")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere, so nothing can be refused")
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir(mode=0o500)

@@ -1,6 +1,10 @@
 """The reader in tests/support catches what it says: one planted fault per rule."""
 
+import re
+from pathlib import Path
+
 import pytest
+from hls_rules import RULES
 from playlist_reader import (
     PlaylistHistory,
     RuleBroken,
@@ -217,3 +221,12 @@ def test_a_fault_in_a_multivariant_playlist_is_named(rule: str, old: str, new: s
     with pytest.raises(RuleBroken) as caught:
         read_multivariant_playlist(VARIANTS.replace(old, new, 1).encode())
     assert caught.value.rule == rule
+
+
+def test_every_rule_that_a_test_names_is_explained_and_no_other() -> None:
+    tests = Path(__file__).parent.parent
+    texts = (path.read_text() for path in tests.rglob("*.py") if path.name != "hls_rules.py")
+    named = {
+        name for text in texts for name in re.findall(r"\b(?:M[PVF]|P[TH]|EN|BR|HT)-\d\d\b", text)
+    }
+    assert named == set(RULES)

@@ -1,7 +1,7 @@
-"""Judges what a segmenter emits by the rules of llhls.md, from the outside.
+"""Judges what a segmenter emits by the rules of `hls_rules`, from the outside.
 
 `judge` reads the bytes with `mp4_boxes`, walks the NAL units itself, and raises `AssertionError`
-with the rule's number at the first breach. It uses the events' documented attributes only.
+with the rule's short name at the first breach. It uses the events' documented attributes only.
 """
 
 from collections.abc import Iterable, Sequence
@@ -68,9 +68,10 @@ def judge(
 
     Args:
         batches: The result of every call, in order.
-        constant_rate: PT-04 must hold (no part but a segment's last is short).
+        constant_rate: No part but a segment's last may be short (PT-04).
         idr_segments: The source has IDR pictures often enough: every segment starts with one.
-        long_parts: PT-03 need not hold: pictures stay away, and no audio fills the time.
+        long_parts: Parts may exceed PART-TARGET (PT-03): pictures stay away, and no audio fills
+            the time.
         filled: Audio may stand in for video, so that pictures' durations may differ from parts'.
     """
     batches = [list(batch) for batch in batches]

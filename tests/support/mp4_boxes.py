@@ -75,7 +75,7 @@ class Init:
 
 
 def read_init(data: bytes) -> Init:
-    """An init segment: ftyp, then moov without samples (MF-01)."""
+    """An init segment: ftyp, then moov without samples (`hls_rules`, MF-01)."""
     ftyp, moov = walk(data)
     assert (ftyp.kind, moov.kind) == (b"ftyp", b"moov")
     brands = tuple(
@@ -138,7 +138,7 @@ class Fragment:
 
 
 def read_fragments(data: bytes) -> Iterator[Fragment]:
-    """Any number of (moof mdat) pairs, each as MF-02 wants it."""
+    """Any number of (moof mdat) pairs, every sample inside its mdat (`hls_rules`, MF-02)."""
     boxes = walk(data)
     assert len(boxes) % 2 == 0
     for moof, mdat in zip(boxes[::2], boxes[1::2], strict=True):

@@ -1,7 +1,7 @@
 """A strict reader of live Low-Latency HLS playlists, and a judge over their history.
 
-Written from draft-pantos-hls-rfc8216bis-22 and from the numbered rules of the project's LL-HLS
-reference; it shares no code with the package `hls`. `read_media_playlist` and
+Written from draft-pantos-hls-rfc8216bis-22; it shares no code with the package `hls`. Rules have
+short names, which `hls_rules` explains, each with its section. `read_media_playlist` and
 `read_multivariant_playlist` parse one text and raise `RuleBroken` at the first thing that is wrong
 in itself. `PlaylistHistory.add` takes one rendition's snapshots in the order they were seen and
 raises `RuleBroken` when a later one contradicts an earlier one. Snapshots may be missing (a player
@@ -14,14 +14,16 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from hls_rules import RULES
+
 US = 1_000_000
 
 
 class RuleBroken(AssertionError):
-    """A playlist breaks a numbered rule."""
+    """A playlist breaks a rule of `hls_rules`."""
 
     def __init__(self, rule: str, text: str) -> None:
-        super().__init__(f"{rule}: {text}")
+        super().__init__(f"{rule}: {text} ({RULES[rule]})")
         self.rule = rule
 
 
