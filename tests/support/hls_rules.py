@@ -11,7 +11,7 @@ RULES = {
     "MP-02": "4.4.3.1: EXTINF rounded to an integer is at most TD",
     "MP-03": "6.2.1, 4.4.3.7: TD, PART-TARGET and SERVER-CONTROL never change",
     "MP-04": "6.2.2: MEDIA-SEQUENCE grows by the number of removed segments and never falls",
-    "MP-05": "6.2.2: DISCONTINUITY-SEQUENCE counts the removed EXT-X-DISCONTINUITY tags and never falls",
+    "MP-05": "6.2.2: DISCONTINUITY-SEQUENCE counts removed EXT-X-DISCONTINUITY tags, never falls",
     "MP-06": "6.2.1: lines are appended or removed at the head; a listed segment never changes",
     "MP-07": "6.2.2: no removal leaves less than 3 TD of complete segments",
     "MP-08": "6.2.1: a new segment comes at most 1.5 TD after the one before",
