@@ -27,10 +27,11 @@ from origin_process import CreatedStream, Origin, running_origin
 
 PUBLISHERS = 200
 VIEWERS = 500
-RUN_S = 11.0
 WATCH_S = 9.0
 MIN_SEGMENTS = 3
-"""Of two seconds, in a run of eleven: what even a machine that is busy elsewhere manages."""
+"""Of two seconds: what every stream has to come to, in WATCH_S where there is a core to be had."""
+MOST_S = 60.0
+"""Where there is none: by then it is not slowness."""
 SILENCE_S = 3.0
 MESSAGES_PER_S = 30 + 48_000 / 1024
 
@@ -69,6 +70,12 @@ def port_of(address: str) -> int:
     return int(address.rpartition(":")[2])
 
 
+def stop(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("stop\n")
+    process.stdin.flush()
+
+
 def line_of(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline()
@@ -100,25 +107,27 @@ def peak_mb(pid: int) -> int:
 def test_a_full_house_survives_its_worst_guests(tmp_path: Path) -> None:
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 2 * (PUBLISHERS + VIEWERS):
         pytest.skip("the limit of open files is too low for 700 connections in one process")
-    clip = make_clip(ClipSpec(name="load", duration_s=RUN_S + 1, keyint_s=2.0), tmp_path).path
+    clip = make_clip(ClipSpec(name="load", duration_s=12.0, keyint_s=2.0), tmp_path).path
     media = wire.load_media(clip)
     environment = {"HEADRACE_PUBLISH_TIMEOUT_S": str(SILENCE_S)}
     with running_origin(tmp_path, env=environment) as origin, ExitStack() as stack:
         streams = [origin.create_stream(f"load {index}") for index in range(PUBLISHERS)]
         garbler, staller, victim = (origin.create_stream(n) for n in ("noise", "stall", "victim"))
 
-        publishers = stack.enter_context(publish(origin, streams, clip, RUN_S))
+        publishers = stack.enter_context(publish(origin, streams, clip, MOST_S))
         assert line_of(publishers) == "started\n"
         cpu_before = cpu_s(origin.child.pid)
         plan = {
             "port": port_of(origin.http),
             "streams": [stream.id for stream in streams],
             "viewers": VIEWERS,
-            "duration_s": WATCH_S,
+            "watch_s": WATCH_S,
+            "until_msn": MIN_SEGMENTS,
+            "most_s": MOST_S - 10,
         }
         viewers = stack.enter_context(load_process(Path(playlist_load.__file__), plan))
 
-        doomed = stack.enter_context(publish(origin, [victim], clip, RUN_S))
+        doomed = stack.enter_context(publish(origin, [victim], clip, MOST_S))
         assert line_of(doomed) == "started\n"
         noise = stack.enter_context(open_by_hand(origin, garbler, media))
         noise.sendall(random.Random(1).randbytes(100_000))
@@ -130,12 +139,13 @@ def test_a_full_house_survives_its_worst_guests(tmp_path: Path) -> None:
 
         seen = playlist_load.Report(**json.loads(line_of(viewers)))
         cpu_used_s = cpu_s(origin.child.pid) - cpu_before
+        stop(publishers)
         sent = rtmp_load.Report(**json.loads(line_of(publishers)))
         log = origin.child.log_text()
 
         print(
             f"\n{PUBLISHERS} publishers, {sent.messages} messages, {VIEWERS} held viewers,"
-            f" {sum(seen.answers)} playlists in {WATCH_S:g} s:"
+            f" {sum(seen.answers)} playlists in {seen.watched_s:.1f} s:"
             f"\n  origin: {cpu_used_s:.1f} CPU s, peak {peak_mb(origin.child.pid)} MB"
             f"\n  part complete to playlist received: {seen.lateness_ms} ms"
             f"\n  generators: {sent.cpu_s:.1f} and {seen.cpu_s:.1f} CPU s, publishers at most"

@@ -19,6 +19,8 @@ from typing import Any
 HINT = re.compile(rb'PRELOAD-HINT:TYPE=PART,URI="(part-[0-9a-f]+-(\d+)\.(\d+)\.m4s)"')
 LENGTH = re.compile(rb"\r\nContent-Length: (\d+)\r\n")
 PART_S = 0.2
+LOOK_S = 0.25
+"""How often to look whether everything has been seen."""
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Report:
     lateness_ms: dict[str, float] = field(default_factory=dict)
     """From the instant at which a part's media was complete to the answer that lists it:
     percentiles. A negative value is impossible but for the publisher's own jitter."""
+    watched_s: float = 0.0
     cpu_s: float = 0.0
 
 
@@ -96,9 +99,28 @@ class Viewer:
         return now_s - begun_s - PART_S * answer.count(b"#EXT-X-PART:", at)
 
 
-def run(port: int, streams: list[str], viewers: int, duration_s: float) -> Report:
-    """Keep so many viewers held for so long, spread over the streams."""
+def run(
+    port: int, streams: list[str], viewers: int, *, watch_s: float, until_msn: int, most_s: float
+) -> Report:
+    """Keep so many viewers held, spread over the streams.
+
+    Args:
+        port: HTTP port of the origin.
+        streams: Stream ids.
+        viewers: How many in all.
+        watch_s: Watch for so long, and
+        until_msn: until every stream has come to this msn and every viewer to that many answers,
+        most_s: but no longer than this.
+    """
     report = Report()
+
+    def has_seen_all() -> bool:
+        return (
+            len(report.last_msn) == len(streams)
+            and min(report.last_msn.values()) >= until_msn
+            and min(viewer.answers for viewer in crowd.values()) > until_msn
+        )
+
     lateness: list[float] = []
     poll = select.epoll()
     crowd: dict[int, Viewer] = {}
@@ -108,9 +130,11 @@ def run(port: int, streams: list[str], viewers: int, duration_s: float) -> Repor
         crowd[viewer.socket.fileno()] = viewer
         poll.register(viewer.socket, select.EPOLLIN)
     cpu_before = time.process_time()
-    until = time.monotonic() + duration_s
-    while (left := until - time.monotonic()) > 0:
-        for descriptor, _ in poll.poll(left):
+    begun = time.monotonic()
+    while (watched_s := time.monotonic() - begun) < most_s:
+        if watched_s >= watch_s and has_seen_all():
+            break
+        for descriptor, _ in poll.poll(LOOK_S):
             viewer = crowd[descriptor]
             try:
                 answer = viewer.take()
@@ -123,6 +147,7 @@ def run(port: int, streams: list[str], viewers: int, duration_s: float) -> Repor
                     lateness.append(late_s)
             if viewer.ended:
                 poll.unregister(descriptor)
+    report.watched_s = time.monotonic() - begun
     report.cpu_s = time.process_time() - cpu_before
     report.answers = [viewer.answers for viewer in crowd.values()]
     report.held_at_end = sum(not viewer.ended for viewer in crowd.values())
@@ -137,7 +162,7 @@ def run(port: int, streams: list[str], viewers: int, duration_s: float) -> Repor
 def main() -> None:
     """Read the plan from stdin and run it."""
     plan: dict[str, Any] = json.loads(sys.stdin.readline())
-    report = run(plan["port"], plan["streams"], plan["viewers"], plan["duration_s"])
+    report = run(**plan)
     print(json.dumps(asdict(report)), flush=True)
 
 

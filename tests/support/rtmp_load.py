@@ -74,7 +74,7 @@ class Publisher:
 
 
 def run(port: int, keys: list[str], clip: Path, duration_s: float) -> Report:
-    """Publish with every key for so long."""
+    """Publish with every key for so long, or until there is another line on stdin."""
     media = wire.load_media(clip)
     schedule: dict[int, list[bytes]] = defaultdict(list)
     for start_ms in range(0, round(duration_s * 1000), media.duration_ms):
@@ -90,9 +90,13 @@ def run(port: int, keys: list[str], clip: Path, duration_s: float) -> Report:
     for index, publisher in enumerate(publishers):
         by_phase[index * SPREAD_MS // len(publishers)].append(publisher)
     phases = sorted(by_phase.items())
+    stop = select.poll()
+    stop.register(sys.stdin, select.POLLIN)
     cpu_before = time.process_time()
     started = time.monotonic()
     for now_ms in range(round(duration_s * 1000) + SPREAD_MS):
+        if stop.poll(0):
+            break
         late_s = time.monotonic() - started - now_ms / 1000
         if late_s < 0:
             time.sleep(-late_s)
