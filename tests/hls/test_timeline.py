@@ -1,95 +1,25 @@
 """The timeline: what it lists, what it keeps for how long, what it refuses."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from playlist_reader import PlaylistHistory, read_multivariant_playlist
+from timeline_events import Source, TimelineEvents
 
+import hls
 from hls import (
-    BadRequest,
-    Directives,
-    InitSegment,
     MediaEvent,
-    Part,
     Presentation,
-    Ready,
     SegmentEnd,
     Timeline,
     TimelineSettings,
     UsageError,
-    Wait,
-    decide,
-    render_multivariant,
 )
 
 STARTED_AT_S = 1_700_000_000.25
 PROMISE = Presentation(target_duration_s=2, part_target_s=0.2)
-
-
-def init(index: int = 0, **changed: object) -> InitSegment:
-    values: dict[str, object] = {
-        "codecs": ("avc1.64001f", "mp4a.40.2"),
-        "width": 1280,
-        "height": 720,
-        "frame_rate": 30.0,
-        **changed,
-    }
-    return InitSegment(index=index, data=b"init%d" % index, **values)  # type: ignore[arg-type]
-
-
-class Source:
-    """Writes valid events: a segmenter that needs no media."""
-
-    def __init__(self, *, first_msn: int = 0) -> None:
-        self.msn = first_msn
-        self.index = 0
-        self.init_index = 0
-        self.media_time_s = 0.0
-        self.segment_s = 0.0
-
-    def part(
-        self,
-        *,
-        duration_s: float = 0.2,
-        independent: bool | None = None,
-        discontinuity: bool = False,
-        size: int = 100,
-    ) -> Part:
-        made = Part(
-            msn=self.msn,
-            index=self.index,
-            duration_s=duration_s,
-            independent=self.index == 0 if independent is None else independent,
-            data=b"%d.%d," % (self.msn, self.index) + bytes(size),
-            init_index=self.init_index,
-            discontinuity=discontinuity,
-            media_time_s=self.media_time_s,
-        )
-        self.index += 1
-        self.segment_s += duration_s
-        self.media_time_s += duration_s
-        return made
-
-    def end(self) -> SegmentEnd:
-        made = SegmentEnd(msn=self.msn, duration_s=self.segment_s)
-        self.msn, self.index, self.segment_s = self.msn + 1, 0, 0.0
-        return made
-
-    def segment(
-        self, *, parts: int = 10, duration_s: float = 0.2, discontinuity: bool = False
-    ) -> Iterator[list[MediaEvent]]:
-        """The segment's events as a segmenter returns them: one part at a time."""
-        for index in range(parts):
-            batch: list[MediaEvent] = [
-                self.part(duration_s=duration_s, discontinuity=discontinuity and index == 0)
-            ]
-            if index == parts - 1:
-                batch.append(self.end())
-            yield batch
+EVENTS = TimelineEvents(hls)
+init = EVENTS.init
 
 
 def begun(source: Source | None = None, **settings: float) -> Timeline:
@@ -115,7 +45,7 @@ def test_nothing_to_serve_before_the_first_segment_is_complete() -> None:
     timeline = Timeline(token="tok", started_at_s=0)
     with pytest.raises(UsageError):
         _ = timeline.presentation
-    source = Source()
+    source = EVENTS.source()
     timeline.apply([PROMISE, init(), source.part()])
     assert (timeline.ready, timeline.last_msn, timeline.last_part) == (False, None, (0, 0))
     assert timeline.measured_bandwidth.peak_bps == timeline.announced_bandwidth.peak_bps == 0
@@ -129,7 +59,7 @@ def test_nothing_to_serve_before_the_first_segment_is_complete() -> None:
 
 
 def test_the_hint_is_known_from_the_first_part_on_and_is_always_the_next_part() -> None:
-    source = Source(first_msn=7)
+    source = EVENTS.source(first_msn=7)
     timeline = begun()
     assert [timeline.hint] == [None]
     assert not timeline.is_hinted("part-tok-7.0.m4s")
@@ -142,7 +72,7 @@ def test_the_hint_is_known_from_the_first_part_on_and_is_always_the_next_part() 
 
 
 def test_versions_count_changes_and_a_version_is_rendered_once() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun()
     feed(timeline, source)
     version, text = timeline.version, timeline.playlist()
@@ -187,7 +117,7 @@ def test_hold_back_is_never_less_than_three_parts(
 
 
 def test_parts_concatenated_are_the_segment_and_share_its_bytes() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun()
     batches = list(source.segment())
     for batch in batches:
@@ -208,7 +138,7 @@ def test_parts_concatenated_are_the_segment_and_share_its_bytes() -> None:
 
 
 def test_changes_name_what_came_and_what_went() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = Timeline(token="tok", started_at_s=0)
     timeline.apply([PROMISE, init()])
     known = {"init-tok-0.mp4"}
@@ -227,7 +157,7 @@ def test_changes_name_what_came_and_what_went() -> None:
 
 
 def test_a_batch_longer_than_the_window_never_shows_what_did_not_survive_it() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun(window_segments=3)
     batch = [event for _ in range(40) for events in source.segment() for event in events]
     timeline.apply(batch)
@@ -243,7 +173,7 @@ def test_a_batch_longer_than_the_window_never_shows_what_did_not_survive_it() ->
 
 
 def test_the_window_slides_one_segment_at_a_time() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun()
     feed(timeline, source, 15)
     assert [segment.msn for segment in timeline.segments] == list(range(15))
@@ -252,7 +182,7 @@ def test_the_window_slides_one_segment_at_a_time() -> None:
 
 
 def test_short_segments_stay_until_three_target_durations_are_listed() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun(window_segments=3)
     for _ in range(40):
         for batch in source.segment(parts=1):
@@ -262,7 +192,7 @@ def test_short_segments_stay_until_three_target_durations_are_listed() -> None:
 
 
 def test_parts_are_listed_for_three_target_durations_and_leave_by_the_segment() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun()
     feed(timeline, source, 4)
     # Segment 0 ended exactly 6 s before the end: out, whole, and nothing else.
@@ -275,7 +205,7 @@ def test_parts_are_listed_for_three_target_durations_and_leave_by_the_segment() 
 
 
 def test_parts_can_be_fetched_for_three_target_durations_after_their_tags() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun()
     feed(timeline, source, 4)  # at 8 s the tags of segment 0 go
     feed(timeline, source, 2)
@@ -289,7 +219,7 @@ def test_parts_can_be_fetched_for_three_target_durations_after_their_tags() -> N
 
 
 def test_a_removed_segment_can_be_fetched_for_its_availability_duration() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun()
     # Segment 0 appears at 2 s, lasts 2 s, and the longest playlist is 30 s: until 34 s.
     feed(timeline, source, 16)
@@ -303,7 +233,7 @@ def test_a_removed_segment_can_be_fetched_for_its_availability_duration() -> Non
 
 
 def test_memory_is_bounded_by_the_window_and_its_grace() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun()
     largest = 0
     for _ in range(200):
@@ -316,7 +246,7 @@ def test_memory_is_bounded_by_the_window_and_its_grace() -> None:
 
 def test_a_stalled_publisher_loses_nothing() -> None:
     """The grace counts media, not time: without media nothing leaves."""
-    source = Source()
+    source = EVENTS.source()
     timeline = begun()
     feed(timeline, source, 20)
     names = set(timeline.names())
@@ -329,7 +259,7 @@ def test_a_stalled_publisher_loses_nothing() -> None:
 
 
 def test_discontinuities_are_counted_when_they_leave() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun(window_segments=3)
     feed(timeline, source, 2)
     for batch in source.segment(discontinuity=True):
@@ -343,7 +273,7 @@ def test_discontinuities_are_counted_when_they_leave() -> None:
 
 
 def test_a_new_init_section_is_a_discontinuity_and_old_ones_go_with_their_last_segment() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun(window_segments=3)
     feed(timeline, source, 2)
     source.init_index = 3
@@ -364,7 +294,7 @@ def test_a_new_init_section_is_a_discontinuity_and_old_ones_go_with_their_last_s
 
 
 def test_init_sections_that_no_part_used_are_not_collected() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun()
     feed(timeline, source, 1)
     for index in range(1, 50):
@@ -377,7 +307,7 @@ def test_init_sections_that_no_part_used_are_not_collected() -> None:
 
 
 def test_a_segment_that_starts_dependent_takes_the_tag_away_for_good() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun(window_segments=3)
     feed(timeline, source, 1)
     assert b"#EXT-X-INDEPENDENT-SEGMENTS\n" in timeline.playlist()
@@ -389,7 +319,7 @@ def test_a_segment_that_starts_dependent_takes_the_tag_away_for_good() -> None:
 
 
 def test_dates_come_from_the_media_clock() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun()
     feed(timeline, source, 1)
     source.media_time_s += 60.0004  # the publisher was away
@@ -406,7 +336,7 @@ def test_dates_come_from_the_media_clock() -> None:
 
 
 def test_the_end_is_a_version_of_its_own_and_final() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun()
     feed(timeline, source, 20)
     names, version, before = set(timeline.names()), timeline.version, timeline.playlist()
@@ -425,7 +355,7 @@ def test_the_end_is_a_version_of_its_own_and_final() -> None:
 
 
 def test_the_end_completes_an_open_segment() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun()
     feed(timeline, source, 1)
     timeline.apply([source.part(), source.part()])
@@ -464,7 +394,7 @@ WRONG: dict[str, Callable[[Source], list[MediaEvent]]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_events_out_of_order_are_refused_whole(name: str) -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun()
     feed(timeline, source, 2)
     timeline.apply([source.part(), source.part()])
@@ -477,177 +407,16 @@ def test_events_out_of_order_are_refused_whole(name: str) -> None:
 def test_a_part_needs_its_presentation_and_its_init() -> None:
     timeline = Timeline(token="tok", started_at_s=0)
     with pytest.raises(UsageError):
-        timeline.apply([init(), Source().part()])
+        timeline.apply([init(), EVENTS.source().part()])
     with pytest.raises(UsageError):
-        timeline.apply([PROMISE, Source().part()])
+        timeline.apply([PROMISE, EVENTS.source().part()])
     with pytest.raises(UsageError):
         timeline.apply([PROMISE, SegmentEnd(msn=0, duration_s=1)])
 
 
 def test_a_second_segmenter_may_repeat_the_same_presentation() -> None:
-    source = Source()
+    source = EVENTS.source()
     timeline = begun()
     feed(timeline, source, 1)
     timeline.apply([PROMISE])
     assert timeline.presentation == PROMISE
-
-
-# Any valid history keeps the rules.
-
-
-class AnyBroadcast(RuleBasedStateMachine):
-    """Random valid events; the independent reader and its history judge see every version."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.source = Source()
-        self.history = PlaylistHistory(every_version=True)
-        self.clock_s = 0.0
-        self.gone_part_tags: dict[str, float] = {}
-        self.bytes_seen: dict[str, bytes] = {}
-        self.fresh = True  # the next part starts a segment
-        self.waiting: set[Directives] = set()
-
-    @initialize(
-        window=st.integers(1, 6),
-        target_s=st.integers(1, 3),
-        frames=st.integers(1, 4),
-        first_msn=st.integers(0, 5),
-    )
-    def begin(self, window: int, target_s: int, frames: int, first_msn: int) -> None:
-        self.frame_s = 1001 / 30000
-        self.frames = frames
-        part_target_s = -(-frames * 1001 * 1000 // 30000) / 1000
-        self.presentation = Presentation(target_duration_s=target_s, part_target_s=part_target_s)
-        self.source = Source(first_msn=first_msn)
-        self.timeline = Timeline(
-            token="t",
-            started_at_s=STARTED_AT_S,
-            settings=TimelineSettings(window_segments=window),
-        )
-        self.apply([self.presentation, init()])
-
-    def apply(self, events: list[MediaEvent]) -> None:
-        before = self.history.last
-        self.timeline.apply(events)
-        self.clock_s += sum(event.duration_s for event in events if isinstance(event, Part))
-        if not self.timeline.ready:
-            return
-        now = self.history.add(self.timeline.playlist())
-        for name in now.uris:
-            media = self.timeline.media(name)
-            assert media is not None, f"{name} is listed and cannot be fetched"
-            data = b"".join(media.chunks)
-            assert self.bytes_seen.setdefault(name, data) == data
-        if before is not None:
-            for name in before.uris - now.uris:
-                self.gone_part_tags.setdefault(name, self.clock_s)
-
-    def one_part(self, *, last: bool, discontinuity: bool = False) -> list[MediaEvent]:
-        return [
-            self.source.part(
-                duration_s=self.frame_s * self.frames,
-                discontinuity=discontinuity and self.source.index == 0,
-                size=10,
-            ),
-            *([self.source.end()] if last else []),
-        ]
-
-    @precondition(lambda self: not self.timeline.ended)
-    @rule(discontinuity=st.booleans(), count=st.integers(1, 40))
-    def parts(self, discontinuity: bool, count: int) -> None:
-        longest_s = self.presentation.target_duration_s
-        for _ in range(count):
-            if self.timeline.ended:
-                return
-            step_s = self.frame_s * self.frames
-            last = self.source.segment_s + 2 * step_s > longest_s
-            self.apply(self.one_part(last=last, discontinuity=discontinuity))
-
-    @precondition(lambda self: not self.timeline.ended)
-    @rule()
-    def cut_early(self) -> None:
-        self.apply(self.one_part(last=True))
-
-    @precondition(lambda self: not self.timeline.ended)
-    @rule(away_s=st.floats(0, 100))
-    def reconnect_with_another_init(self, away_s: float) -> None:
-        if self.source.index:
-            self.apply(self.one_part(last=True))
-        self.source.init_index += 1
-        self.source.media_time_s += away_s
-        self.apply(
-            [self.presentation, init(self.source.init_index), *self.one_part(last=False)],
-        )
-
-    @precondition(lambda self: self.timeline.ready and not self.timeline.ended)
-    @rule(ahead=st.integers(-1, 3), part=st.none() | st.integers(0, 40))
-    def ask(self, ahead: int, part: int | None) -> None:
-        last_msn = self.timeline.last_msn
-        assert last_msn is not None
-        directives = Directives(max(0, last_msn + ahead), part)
-        if isinstance(decide(self.timeline, directives), Wait):
-            self.waiting.add(directives)
-
-    @precondition(lambda self: self.timeline.ready and self.clock_s > 10)
-    @rule()
-    def finish(self) -> None:
-        self.timeline.end()
-        self.history.add(self.timeline.playlist())
-
-    @invariant()
-    def what_waited_never_becomes_a_bad_request(self) -> None:
-        for directives in list(self.waiting):
-            decision = decide(self.timeline, directives)
-            assert not isinstance(decision, BadRequest)
-            if isinstance(decision, Ready):
-                self.waiting.remove(directives)
-                self._check_answer(directives)
-
-    def _check_answer(self, directives: Directives) -> None:
-        playlist = self.history.last
-        assert playlist is not None
-        assert directives.msn is not None
-        if playlist.ended:
-            return
-        if directives.part is None:
-            assert playlist.last_msn >= directives.msn
-        else:
-            assert playlist.last_part is not None
-            assert playlist.last_part >= (directives.msn, directives.part)
-
-    @invariant()
-    def parts_outlive_their_tags(self) -> None:
-        grace_s = 3 * self.presentation.target_duration_s
-        for name, gone_at_s in self.gone_part_tags.items():
-            if name.startswith("part-") and self.clock_s < gone_at_s + grace_s - 1e-6:
-                assert self.timeline.media(name) is not None
-
-    @invariant()
-    def memory_is_bounded(self) -> None:
-        """The bound that the module states: longest playlist + 3 segments, or 8 TD, and one batch.
-
-        A segment of this machine is at most one target duration long.
-        """
-        target_s = self.presentation.target_duration_s
-        longest_playlist_s = max(6 * target_s, 3 * target_s + target_s)
-        held_s = max(longest_playlist_s + 3 * target_s, 8 * target_s)
-        shortest_part_s = self.frame_s * self.frames
-        inits = [name for name in self.timeline.names() if name.startswith("init-")]
-        largest_part = 10 + len(b"12345.99,")
-        bound = (held_s / shortest_part_s + 2) * largest_part + len(inits) * len(b"init12345")
-        assert self.timeline.held_bytes <= bound
-
-    @invariant()
-    def the_multivariant_playlist_is_true(self) -> None:
-        if self.timeline.ready:
-            text = render_multivariant([self.timeline.variant("v.m3u8")])
-            [variant] = read_multivariant_playlist(text).variants
-            measured = self.timeline.measured_bandwidth
-            assert measured.peak_bps <= variant.bandwidth_bps
-
-
-AnyBroadcast.TestCase.settings = hypothesis_settings(
-    max_examples=40, stateful_step_count=25, deadline=None
-)
-TestAnyBroadcast = pytest.mark.slow(AnyBroadcast.TestCase)
