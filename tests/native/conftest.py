@@ -21,6 +21,22 @@ class Twin:
     chunk_reader: "type[ChunkReader]"
     write_fragment: "Callable[[int, Sequence[TrackRun]], bytes]"
 
+    def reader(
+        self,
+        *,
+        max_message_bytes: int = 0xFFFFFF,
+        max_buffered_bytes: int = 0x2000000,
+        max_chunk_streams: int = 64,
+        max_messages_per_feed: int = 8192,
+    ) -> "ChunkReader":
+        """A chunk reader whose limits are out of the way unless given."""
+        return self.chunk_reader(
+            max_message_bytes=max_message_bytes,
+            max_buffered_bytes=max_buffered_bytes,
+            max_chunk_streams=max_chunk_streams,
+            max_messages_per_feed=max_messages_per_feed,
+        )
+
 
 def _load(name: str) -> Twin:
     suffix = "_py" if name == "py" else ""

@@ -1,8 +1,7 @@
 """The handshake of both roles, plain and digest, against builders of its own."""
 
-import itertools
-
 import pytest
+from byte_pieces import split
 from hypothesis import given
 from hypothesis import strategies as st
 from rtmp_peers import (
@@ -35,11 +34,6 @@ def feed(
         replies += [reply] if reply else []
         rest += beyond
     return replies, rest
-
-
-def split(data: bytes, cuts: list[int]) -> list[bytes]:
-    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[a:b] for a, b in itertools.pairwise(places)]
 
 
 @given(cuts=st.lists(st.integers(0, 4000), max_size=6))

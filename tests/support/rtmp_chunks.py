@@ -3,20 +3,39 @@
 Three levels. `header` writes one chunk header, right or wrong, from its fields. `ChunkStream` plays
 a correct sender: it keeps the state a sender keeps, writes chunk by chunk (so that messages may
 interleave) and notes in `messages` what a reader must hand out, in order. `chunk_streams` is a
-Hypothesis strategy of whole streams. Spec: RTMP 1.0 §5.3.
+Hypothesis strategy of whole streams. And `read` feeds a reader. Spec: RTMP 1.0 §5.3.
 """
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from hypothesis import strategies as st
 
 MASK = 0xFFFFFFFF
 EXTENDED = 0xFFFFFF
 
-
 SentMessage: TypeAlias = tuple[int, int, int, int, bytes]
 """Chunk stream, type, message stream, time, payload: equal to a `native.RawMessage` of the same."""
+
+
+class Outcome(NamedTuple):
+    """What came of feeding a reader."""
+
+    messages: list[Any]
+    error: str | None
+
+
+def read(reader: Any, pieces: list[bytes]) -> Outcome:
+    """Feed pieces one after the other, until the reader refuses one with a ``ChunkError``."""
+    out: list[Any] = []
+    for piece in pieces:
+        try:
+            reader.feed(piece, out)
+        except ValueError as error:  # ChunkError is one; nothing else may be
+            if type(error).__name__ != "ChunkError":
+                raise
+            return Outcome(out, str(error))
+    return Outcome(out, None)
 
 
 def basic_header(fmt: int, csid: int, form: int | None = None) -> bytes:
