@@ -76,7 +76,9 @@ def converse(role: Role, pieces: Iterable[bytes]) -> tuple[list[Event], str | No
 def read(connection: Connection, events: list[Event]) -> RemoteProtocolError | None:
     """Take the events that there are; return what ended them, if it was the peer's fault."""
     try:
-        while not isinstance(event := connection.next_event(), Signal):
+        while (event := connection.next_event()) not in (Signal.NEED_DATA, Signal.CLOSED):
+            if isinstance(event, Signal):  # a pause
+                continue
             events.append(event)
             answer(connection, event)
     except RemoteProtocolError as error:

@@ -3,7 +3,7 @@
 A driver of either role does the same, in this order::
 
     connection.receive_data(received)                    # b"" when the peer closed
-    event = connection.next_event()                      # until it is a Signal; may call send()
+    event = connection.next_event()                      # until NEED_DATA or CLOSED; may send()
     connection.send(ConnectAccepted())
     to_send = connection.data_to_send()                  # after an error too: the reply is in it
 
@@ -128,7 +128,7 @@ class Connection:
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the peer; never raises for what they say. `next_event` does.
 
-        Pull events until a `Signal` after each call: unread messages are bounded.
+        Pull events until NEED_DATA or CLOSED after each call: unread messages are bounded.
 
         Args:
             data: Any number of bytes, or ``b""`` when the peer will send no more.
@@ -147,17 +147,24 @@ class Connection:
     def next_event(self) -> Event | Signal:
         """Return the next thing the peer said, or a `Signal` when there is none.
 
-        Replies that need no decision are queued meanwhile: call `data_to_send` afterwards.
+        The work of one call is bounded: after `Limits.max_messages_per_event` messages that are no
+        event it returns `Signal.PAUSE`. Replies that need no decision are queued meanwhile: call
+        `data_to_send` afterwards.
 
         Raises:
             RemoteProtocolError: The peer broke the protocol. Its `reply`, if any, is queued. Every
                 later call raises the same.
         """
         try:
-            while (message := self._next_message()) is not None:
+            for _ in range(self._limits.max_messages_per_event):
+                message = self._next_message()
+                if message is None:
+                    break
                 reader = _READERS.get(message.type_id)
                 if reader is not None and (event := reader(self, message)) is not None:
                     return event
+            else:
+                return Signal.PAUSE
         except RemoteProtocolError as error:
             if self.state is not State.ERROR:
                 self._fail(error)
@@ -337,7 +344,7 @@ class Connection:
 
     def _read_aggregate(self, message: RawMessage) -> None:
         # Split as it is read, so that many small tags never stand in memory at once.
-        self._aggregate = split_aggregate(message)
+        self._aggregate = split_aggregate(message, self._limits)
 
     def _read_command(self, message: RawMessage) -> Event | None:
         if self.state is not State.PUBLISHING:

@@ -178,5 +178,7 @@ class Signal(enum.Enum):
     #: Nothing more in the bytes received so far, or an answer to `Connect` or `Publish` is ours to
     #: give first: what follows it waits.
     NEED_DATA = "NEED_DATA"
+    #: Much was read that is no event, and there may be more: let others run, then call again.
+    PAUSE = "PAUSE"
     #: The connection is over: the peer closed it, or we rejected it. Nothing more will come.
     CLOSED = "CLOSED"

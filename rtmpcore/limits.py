@@ -51,5 +51,13 @@ class Limits:
     """AMF values in one message. A connect has about 10, rich metadata about 50; each costs about
     half a microsecond, also when a stranger sends it."""
 
+    max_messages_per_event: int = 8
+    """Messages that `Connection.next_event` reads in search of an event before it pauses. The
+    dearest, AMF of `max_amf_values`, takes half a millisecond and some hundred bytes."""
+
+    max_aggregate_tags: int = 1024
+    """Tags in one aggregate message: each may be 15 bytes, so that 10 MiB would hold 700,000. Flash
+    Media Server packs some hundred milliseconds of audio and video."""
+
     max_send_queue_bytes: int = 256 * 1024
     """Replies queued for a peer that asks but never reads (a ping flood, for example)."""

@@ -116,7 +116,7 @@ def encode_metadata(values: Mapping[str, AmfValue]) -> bytes:
     return amf0.encode("@setDataFrame", "onMetaData", EcmaArray(values))
 
 
-def split_aggregate(message: RawMessage) -> Iterator[RawMessage]:
+def split_aggregate(message: RawMessage, limits: Limits) -> Iterator[RawMessage]:
     """Yield the audio, video and data messages of an aggregate (7.1.6), one at a time.
 
     The first tag's time stands for the aggregate's own; the others keep their distance to it. The
@@ -124,12 +124,18 @@ def split_aggregate(message: RawMessage) -> Iterator[RawMessage]:
     skipped; the last back pointer may be missing.
 
     Raises:
-        RemoteProtocolError: A tag is cut short; those before it were yielded.
+        RemoteProtocolError: A tag is cut short, or one too many; those before it were yielded.
     """
     payload = message.payload
     position = 0
     offset: int | None = None
+    tags_left = limits.max_aggregate_tags  # skipped ones too: each is work, and yields nothing
     while position < len(payload):
+        if not tags_left:
+            raise RemoteProtocolError(
+                "an aggregate message holds too many tags", "RTMP 1.0 section 7.1.6"
+            )
+        tags_left -= 1
         header = payload[position : position + AGGREGATE_TAG_HEADER_BYTES]
         body_at = position + AGGREGATE_TAG_HEADER_BYTES
         end = body_at + int.from_bytes(header[1:4], "big")

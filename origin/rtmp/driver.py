@@ -13,7 +13,8 @@ Invariants:
 * Bytes leave in the order in which the protocol queued them: drained inside the send lock.
 * After any exception in `send_all`, `Cancelled` too, nobody knows what was sent, so the protocol is
   latched into its error state and the connection is finished.
-* No burst from one peer holds the event loop for more than `EVENTS_PER_SLICE` events.
+* No burst from one peer holds the event loop for more than `EVENTS_PER_SLICE` events, nor, where
+  events are dear, for much more than `SLICE_S`.
 * Waiting for bytes is the pump's business when there is one (`origin.rtmp.pump`); the order of all
   the rest is the same.
 
@@ -33,6 +34,12 @@ RECEIVE_BYTES: Final = 65_536
 
 EVENTS_PER_SLICE: Final = 64
 """Events between two checkpoints: at some 30 us each, 2 ms for which nobody else has a turn."""
+
+SLICE_S: Final = 0.002
+"""Time between two checkpoints, for events that cost more."""
+
+EVENTS_PER_LOOK: Final = 8
+"""Events between two looks at the clock."""
 
 CLOSE_TIMEOUT_S: Final = 1.0
 """Patience for a refused peer to read why and hang up."""
@@ -123,7 +130,7 @@ class RtmpDriver:
         try:
             event = self._pull(take)
             while True:
-                if event is None:
+                if event is None or event is Signal.PAUSE:
                     await self.flush()
                     await trio.lowlevel.checkpoint()
                     event = self._pull(take)
@@ -141,10 +148,14 @@ class RtmpDriver:
     def _pull(self, take: Take) -> Event | Signal | None:
         """Go through the events that are there; None when the slice is over before they are."""
         next_event = self._protocol.next_event
-        for _ in range(EVENTS_PER_SLICE):
-            event = next_event()
-            if isinstance(event, Signal) or not take(event):
-                return event
+        ends_s = trio.current_time() + SLICE_S
+        for _ in range(EVENTS_PER_SLICE // EVENTS_PER_LOOK):
+            for _ in range(EVENTS_PER_LOOK):
+                event = next_event()
+                if isinstance(event, Signal) or not take(event):
+                    return event
+            if trio.current_time() >= ends_s:
+                break
         return None
 
     async def _wait_and_pull(self, take: Take) -> Event | Signal | None:

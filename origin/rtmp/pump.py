@@ -96,7 +96,7 @@ class Pump:
             if guest.woken.is_set():
                 continue  # cancelled while we yielded; its descriptor may be another's by now
             try:
-                going_on = _read(guest)
+                going_on = _read(guest, turn_ends_s)
             except Exception as error:
                 guest.error = error
                 going_on = False
@@ -113,7 +113,8 @@ class Pump:
             guest.woken.set()
 
 
-def _read(guest: _Guest) -> bool:
+def _read(guest: _Guest, turn_ends_s: float) -> bool:
+    """Read for a guest, at most its share of the round; say whether it wants more."""
     for _ in range(READS_PER_ROUND):
         try:
             data = os.read(guest.descriptor, READ_BYTES)
@@ -123,6 +124,6 @@ def _read(guest: _Guest) -> bool:
             raise trio.BrokenResourceError(f"read failed: {error}") from error
         if not guest.take(data):
             return False
-        if len(data) < READ_BYTES:
+        if len(data) < READ_BYTES or trio.current_time() >= turn_ends_s:
             return True
     return True

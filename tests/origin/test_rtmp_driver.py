@@ -1,15 +1,18 @@
 """The driver alone: one flush path, in order, and finished after any failed write."""
 
+import time
+
 import pytest
 import rtmp_publishers as wire
 import trio
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 
-from origin.rtmp.driver import RtmpDriver
+from origin.rtmp.driver import EVENTS_PER_LOOK, EVENTS_PER_SLICE, SLICE_S, RtmpDriver
 from rtmpcore import (
     Connect,
     ConnectAccepted,
     Connection,
+    Event,
     LocalProtocolError,
     Publish,
     PublishRefusal,
@@ -161,3 +164,59 @@ async def test_a_refusal_survives_a_peer_that_is_gone() -> None:
     )
     with pytest.raises(trio.ClosedResourceError):
         await served.receive_some()
+
+
+async def start_publishing(driver: RtmpDriver, peer: trio.abc.HalfCloseableStream) -> None:
+    await peer.send_all(wire.opening("key"))
+    while not isinstance(event := await driver.next_event(), Publish):
+        if isinstance(event, Connect):
+            await driver.send(ConnectAccepted())
+    await driver.send(PublishStarted(stream_id=event.stream_id))
+
+
+class Clockwork:
+    """Counts how often other tasks had a turn."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+
+    async def run(self) -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+            self.turns += 1
+
+
+async def test_a_burst_of_idle_talk_leaves_others_their_turns(nursery: trio.Nursery) -> None:
+    """An accepted publisher's 64 KiB of small AMF held everybody for a third of a second."""
+    peer, served = memory_stream_pair()
+    driver, _ = make_driver(served)
+    await start_publishing(driver, peer)
+    others = Clockwork()
+    nursery.start_soon(others.run)
+    await peer.send_all(wire.message(18, b"\x05", stream_id=1) * 800)
+    await peer.send_eof()
+    assert await driver.next_event() is None
+    assert others.turns >= 40
+    nursery.cancel_scope.cancel()
+
+
+async def test_dear_events_leave_others_their_turns(nursery: trio.Nursery) -> None:
+    peer, served = memory_stream_pair()
+    driver, _ = make_driver(served)
+    await start_publishing(driver, peer)
+    others = Clockwork()
+    turns: list[int] = []
+
+    def take(_event: Event) -> bool:
+        time.sleep(SLICE_S)
+        turns.append(others.turns)
+        return True
+
+    nursery.start_soon(others.run)
+    await peer.send_all(wire.video(b"\x17") * EVENTS_PER_SLICE)
+    await peer.send_eof()
+    assert await driver.relay(take) is None
+    assert len(turns) == EVENTS_PER_SLICE
+    # Tasks run in any order, so two slices may fall between two turns of another.
+    assert len(set(turns)) >= EVENTS_PER_SLICE // EVENTS_PER_LOOK // 2
+    nursery.cancel_scope.cancel()

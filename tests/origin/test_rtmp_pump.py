@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from origin.rtmp.pump import READ_BYTES, READS_PER_ROUND, Pump
+from origin.rtmp.pump import READ_BYTES, READS_PER_ROUND, TURN_S, Pump
 
 
 @pytest.fixture
@@ -166,6 +167,35 @@ async def test_a_flood_gets_no_more_than_its_share_of_a_round(
         assert len(flooded.taken) <= 2 * READS_PER_ROUND
         flood.close()
         await wait_all_tasks_blocked(0.01)
+
+
+async def test_an_owner_that_works_long_is_read_once_a_turn(
+    pump: Pump, nursery: trio.Nursery
+) -> None:
+    turns = 0
+    turn_of_call: list[int] = []
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    def take(data: bytes) -> bool:
+        turn_of_call.append(turns)
+        time.sleep(TURN_S)
+        return bool(data)
+
+    with connected() as (flood, ours):
+        for end, option in ((flood, socket.SO_SNDBUF), (ours, socket.SO_RCVBUF)):
+            end.setsockopt(socket.SOL_SOCKET, option, 4 * READ_BYTES)
+        flood.setblocking(False)
+        assert flood.send(bytes(2 * READ_BYTES)) > READ_BYTES
+        flood.close()
+        nursery.start_soon(take_turns)
+        await pump.attend(ours.fileno(), take)
+    assert len(turn_of_call) >= 3
+    assert len(set(turn_of_call)) == len(turn_of_call)
 
 
 async def test_the_end_of_the_pump_wakes_whoever_waits() -> None:

@@ -33,7 +33,9 @@ STARTED = PublishStarted(stream_id=1, description="go")
 def drain(connection: Connection) -> list[Event]:
     """Pull events until there is none."""
     events = []
-    while not isinstance(event := connection.next_event(), Signal):
+    while (event := connection.next_event()) not in (Signal.NEED_DATA, Signal.CLOSED):
+        if isinstance(event, Signal):  # a pause
+            continue
         events.append(event)
     return events
 

@@ -53,7 +53,9 @@ def replay(data: bytes, piece_bytes: int) -> list[Event]:
     events: list[Event] = []
     for start in range(0, len(data), piece_bytes):
         server.receive_data(data[start : start + piece_bytes])
-        while not isinstance(event := server.next_event(), Signal):
+        while (event := server.next_event()) not in (Signal.NEED_DATA, Signal.CLOSED):
+            if isinstance(event, Signal):  # a pause
+                continue
             events.append(event)
             if isinstance(event, Connect):
                 server.send(ConnectAccepted())

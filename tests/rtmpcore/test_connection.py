@@ -69,7 +69,9 @@ def state_of(connection: Connection) -> State:
 
 def drain(connection: Connection) -> list[Event]:
     events = []
-    while not isinstance(event := connection.next_event(), Signal):
+    while (event := connection.next_event()) not in (Signal.NEED_DATA, Signal.CLOSED):
+        if isinstance(event, Signal):  # a pause
+            continue
         events.append(event)
     return events
 

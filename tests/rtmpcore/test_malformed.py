@@ -67,7 +67,9 @@ def serve(connection: Connection, data: bytes, accept: bool = True) -> list[Even
     """Feed a server and answer as a hospitable application would."""
     events = []
     connection.receive_data(data)
-    while not isinstance(event := connection.next_event(), Signal):
+    while (event := connection.next_event()) not in (Signal.NEED_DATA, Signal.CLOSED):
+        if isinstance(event, Signal):  # a pause
+            continue
         events.append(event)
         if accept and isinstance(event, Connect):
             connection.send(ConnectAccepted())
@@ -259,6 +261,34 @@ def test_reply_to_a_publish_without_name() -> None:
     assert reply.values[3]["code"] == "NetStream.Publish.BadName"
 
 
+@pytest.mark.parametrize(
+    "idle_talk",
+    [
+        pytest.param(PING, id="pings"),
+        pytest.param(whole(4, 18, 1, NULL), id="data"),
+        pytest.param(whole(4, 99, 1, b""), id="unknown"),
+    ],
+)
+def test_the_work_of_one_call_is_bounded(idle_talk: bytes) -> None:
+    """One read may bring thousands of messages that are no event; the caller gets its turn."""
+    server = server_at(State.PUBLISHING, Limits(max_messages_per_event=3))
+    server.receive_data(idle_talk * 7 + whole(6, 9, 1, b"v"))
+    assert [server.next_event() for _ in range(4)] == [
+        Signal.PAUSE,
+        Signal.PAUSE,
+        VideoMessage(stream_id=1, timestamp_ms=0, payload=b"v"),
+        Signal.NEED_DATA,
+    ]
+
+
+def test_the_work_of_one_call_is_bounded_inside_an_aggregate() -> None:
+    server = server_at(State.PUBLISHING, Limits(max_messages_per_event=3))
+    data_tag = b"\x12\0\0\0" + bytes(7) + (11).to_bytes(4, "big")
+    server.receive_data(whole(6, 22, 1, data_tag * 7))
+    signals = [server.next_event() for _ in range(4)]
+    assert signals == [Signal.PAUSE, Signal.PAUSE, Signal.NEED_DATA, Signal.NEED_DATA]
+
+
 def test_what_came_before_the_error_is_read_first() -> None:
     server = server_at(State.PUBLISHING)
     server.receive_data(whole(6, 9, 1, b"v") + whole(6, 9, 1, b"w") + b"\xc9")
@@ -376,8 +406,8 @@ def test_memory_before_publish_is_bounded() -> None:
 
 
 def test_an_aggregate_of_small_tags_is_never_whole_in_memory() -> None:
-    server = server_at(State.PUBLISHING)
     count = 100_000
+    server = server_at(State.PUBLISHING, Limits(max_aggregate_tags=count))
     tag = b"\x09\0\0\0" + bytes(7) + (11).to_bytes(4, "big")
     data = set_chunk_size(0xFFFFFF) + whole(6, 22, 1, tag * count, 0xFFFFFF)
     server.receive_data(data)

@@ -133,7 +133,7 @@ def test_built_metadata() -> None:
 def test_aggregate() -> None:
     payload = tag(8, 1000, b"a") + tag(9, 1023, b"") + tag(18, 990, b"d") + tag(20, 0, b"command")
     payload += tag(22, 0, tag(9, 0, b"inner")) + tag(9, 0x01000000, b"late", back_pointer=b"")
-    parts = list(split_aggregate(message(22, payload, timestamp_ms=5000)))
+    parts = list(split_aggregate(message(22, payload, timestamp_ms=5000), Limits()))
     assert parts == [
         RawMessage(4, 8, 1, 5000, b"a"),
         RawMessage(4, 9, 1, 5023, b""),
@@ -144,18 +144,28 @@ def test_aggregate() -> None:
 
 def test_aggregate_time_wraps() -> None:
     payload = tag(9, 10, b"") + tag(9, 20, b"")
-    parts = split_aggregate(message(22, payload, timestamp_ms=0xFFFFFFFF))
+    parts = split_aggregate(message(22, payload, timestamp_ms=0xFFFFFFFF), Limits())
     assert [part.timestamp_ms for part in parts] == [0xFFFFFFFF, 9]
 
 
 def test_empty_aggregate() -> None:
-    assert list(split_aggregate(message(22, b""))) == []
+    assert list(split_aggregate(message(22, b""), Limits())) == []
 
 
 @given(st.integers(1, 12))
 def test_cut_aggregate(cut: int) -> None:
     whole = tag(9, 0, b"first")
-    parts = split_aggregate(message(22, whole + tag(9, 5, b"xx", b"")[:cut]))
+    parts = split_aggregate(message(22, whole + tag(9, 5, b"xx", b"")[:cut]), Limits())
     assert next(parts).payload == b"first"
     with pytest.raises(RemoteProtocolError, match="ends inside a tag"):
+        next(parts)
+
+
+def test_aggregate_of_too_many_tags() -> None:
+    """Tags that are skipped count too: ten megabytes of them were most of a second."""
+    limits = Limits(max_aggregate_tags=3)
+    assert list(split_aggregate(message(22, tag(99, 0, b"") * 3), limits)) == []
+    parts = split_aggregate(message(22, tag(9, 0, b"x") + tag(99, 0, b"") * 3), limits)
+    assert next(parts).payload == b"x"
+    with pytest.raises(RemoteProtocolError, match="too many tags"):
         next(parts)

@@ -53,7 +53,9 @@ class Server:
         events = []
         for start in range(0, len(data), self.piece_bytes):
             self.connection.receive_data(data[start : start + self.piece_bytes])
-            while not isinstance(event := self.connection.next_event(), Signal):
+            while (event := self.connection.next_event()) not in (Signal.NEED_DATA, Signal.CLOSED):
+                if isinstance(event, Signal):  # a pause
+                    continue
                 events.append(event)
         return events
 
