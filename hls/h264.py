@@ -23,6 +23,13 @@ from hls.errors import MediaError
 MAX_DIMENSION: Final = 16_384
 """Level 6.2 allows 16,880 pixels a side; no browser decodes more than this."""
 
+MAX_RECORD_BYTES: Final = 16 * 1024
+"""A real one has under 200 bytes. It is copied into every init section that it changes."""
+
+MAX_NAL_UNITS: Final = 16_384
+"""In one sample: far beyond any encoder's slices and padding, and some 5 ms to walk. Without it ten
+megabytes of empty units are 4 s."""
+
 _NAL_SLICE: Final = 1
 _NAL_IDR: Final = 5
 _NAL_SEI: Final = 6
@@ -78,8 +85,11 @@ class AvcConfig:
             record: Version 1, with at least one SPS and one PPS; bytes behind them are kept.
 
         Raises:
-            MediaError: It is truncated, of another version, or its first SPS cannot be used.
+            MediaError: It is truncated, too long, of another version, or its first SPS cannot be
+                used.
         """
+        if len(record) > MAX_RECORD_BYTES:
+            raise MediaError(f"AVC configuration has {len(record)} bytes")
         if len(record) < 7:
             raise MediaError("AVC configuration is truncated")
         if record[0] != 1:
@@ -131,14 +141,17 @@ def scan_nal_units(data: bytes | memoryview, length_size: int) -> NalSummary:
         length_size: Bytes of each length, 1, 2 or 4, from the `AvcConfig`.
 
     Raises:
-        MediaError: A length points past the end of the sample, or is itself cut off.
+        MediaError: A length points past the end of the sample, or is itself cut off; or there are
+            more than `MAX_NAL_UNITS`.
 
     Cost: O(NAL units), about 0.25 us each; no byte is copied.
     """
     position = 0
     end = len(data)
     summary = _NO_PICTURE
-    while position < end:
+    for _ in range(MAX_NAL_UNITS + 1):
+        if position >= end:
+            return summary
         start = position + length_size
         size = int.from_bytes(data[position:start], "big")
         position = start + size
@@ -151,7 +164,7 @@ def scan_nal_units(data: bytes | memoryview, length_size: int) -> NalSummary:
             elif kind <= 2 and kind and summary is _NO_PICTURE:
                 # Types 1 and 2: a slice, or its data partition A. 3 and 4 never come alone.
                 summary = _PICTURE
-    return summary
+    raise MediaError(f"a video sample has more than {MAX_NAL_UNITS} NAL units")
 
 
 _KEYINT: Final = re.compile(rb"\bkeyint=(\d{1,9}|infinite)")

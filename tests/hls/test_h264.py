@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from media_samples import PPS, SpsFields, avc_record, nal, picture, x264_options
 
 from hls.errors import MediaError
-from hls.h264 import AvcConfig, declared_keyframe_interval, scan_nal_units
+from hls.h264 import (
+    MAX_NAL_UNITS,
+    MAX_RECORD_BYTES,
+    AvcConfig,
+    declared_keyframe_interval,
+    scan_nal_units,
+)
 
 # Made once by x264, as ffmpeg and OBS write it: High 4.2, 1920x1080, 60 frames a second.
 X264_RECORD = bytes.fromhex(
@@ -255,6 +261,22 @@ def test_nal_units_of_a_sample(
 def test_lengths_that_do_not_fit(data: bytes) -> None:
     with pytest.raises(MediaError, match="longer than its video sample"):
         scan_nal_units(data, 4)
+
+
+def test_a_sample_of_very_many_units() -> None:
+    """Empty ones too: ten megabytes of them kept the whole process busy for seconds."""
+    length_size = 1
+    most = b"\x01\x65" + bytes(MAX_NAL_UNITS - 1)
+    assert scan_nal_units(most, length_size).is_idr
+    with pytest.raises(MediaError, match="more than 16384 NAL units"):
+        scan_nal_units(most + b"\x00", length_size)
+
+
+def test_a_record_of_any_length() -> None:
+    record = X264_RECORD + bytes(MAX_RECORD_BYTES - len(X264_RECORD))
+    assert AvcConfig.parse(record).width == 1920
+    with pytest.raises(MediaError, match="has 16385 bytes"):
+        AvcConfig.parse(record + b"\0")
 
 
 @given(st.binary(max_size=64), st.sampled_from([1, 2, 4]))
