@@ -13,9 +13,9 @@ import msgspec
 
 StreamStatus = Literal["idle", "live", "ended"]
 
-# No control characters: titles end up in pages, logs and playlists.
-_Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+# No control characters: titles end up in pages, logs and playlists. "$" would let a last newline by.
+_Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
 
 
 class StreamInfo(msgspec.Struct, rename="camel", frozen=True, kw_only=True):

@@ -52,6 +52,9 @@ _FULLY_READ = (h11.DONE, h11.MUST_CLOSE, h11.MIGHT_SWITCH_PROTOCOL)  # type: ign
 
 _OUR_FAULT = error_response(500, "internal error")
 
+# h11's own text repeats the offending line, and in that there may be a credential.
+_MALFORMED = error_response(400, "malformed HTTP request")
+
 _NUMBERS = itertools.count(1)
 
 
@@ -309,4 +312,4 @@ class HttpConnection:
 def _malformed(error: h11.RemoteProtocolError) -> Response:
     if error.error_status_hint == 431:
         return error_response(431, "the request head is too large")
-    return error_response(400, f"malformed HTTP: {error}")
+    return _MALFORMED

@@ -309,6 +309,8 @@ async def test_create_needs_the_admin_token(
         ('{"broadcasterId": "", "title": "t"}', "broadcasterId"),
         ('{"broadcasterId": 1, "title": "t"}', "broadcasterId"),
         ('{"broadcasterId": "me", "title": "a\\u0000b"}', "title"),
+        ('{"broadcasterId": "me", "title": "a\\n"}', "title"),
+        ('{"broadcasterId": "me\\n", "title": "t"}', "broadcasterId"),
         ('{"broadcasterId": "me", "title": "t", "extra": 1}', "extra"),
         ('{"broadcasterId": "me", "title": "t", "chatEnabled": "yes"}', "chatEnabled"),
         (json.dumps({"broadcasterId": "me", "title": "t" * 201}), "title"),
