@@ -55,7 +55,10 @@ class Database:
     """An open file: the connection, and the lock that says it is ours. One thread at a time."""
 
     connection: sqlite3.Connection
+    """In autocommit; writes go through `transaction`."""
+
     lock_descriptor: int
+    """Holds the lock while it is open."""
 
     def close(self) -> None:
         """Close the connection (which folds the WAL into the file), then let the lock go."""

@@ -6,7 +6,7 @@ composition time fits 24 signed bits.
 Input: byte 0 even: video, odd: audio; the rest is the payload.
 """
 
-from rtmpcore import FlvError, VideoKind, parse_audio, parse_video
+from rtmpcore import FlvError, TagKind, parse_audio, parse_video
 
 
 def test_one_input(data: bytes) -> None:
@@ -22,7 +22,7 @@ def test_one_input(data: bytes) -> None:
     except FlvError:
         return
     assert payload.endswith(bytes(body))
-    assert len(body) > 0 or kind in (VideoKind.END, VideoKind.OTHER)
+    assert len(body) > 0 or kind in (TagKind.END, TagKind.OTHER)
 
 
 if __name__ == "__main__":

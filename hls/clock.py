@@ -22,6 +22,7 @@ VIDEO_TIMESCALE: Final = 90_000
 """Ticks a second of every video track; 90 to a millisecond, so RTMP's stamps are exact in it."""
 
 TICKS_PER_MS: Final = VIDEO_TIMESCALE // 1000
+"""Video ticks in a millisecond: 90."""
 
 
 class MediaClock:

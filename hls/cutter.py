@@ -69,10 +69,13 @@ class CutPlan:
     """What the probe fixed: lengths in ticks of the track that is cut."""
 
     presentation: Presentation
+    """The promises that the lengths keep."""
     timescale: int
+    """Ticks a second."""
     interval: int
     """A typical frame's duration."""
     part_target: int
+    """No part is longer, but see the module's header."""
     part_least: int
     """A part ends at the first frame boundary at or after this."""
     segment_target: int
@@ -82,6 +85,7 @@ class CutPlan:
     gop: int
     """Longest distance of two IDR pictures, seen or declared."""
     max_lag: int
+    """How far decode times may be held back to keep parts short."""
 
     @classmethod
     def for_video(

@@ -65,6 +65,7 @@ class BadRequest:
 
 Decision: TypeAlias = Ready | Wait | BadRequest
 
+# The two without a reason exist once each.
 READY = Ready()
 WAIT = Wait()
 

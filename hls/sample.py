@@ -21,6 +21,7 @@ class Sample(NamedTuple):
     """One access unit, length-prefixed NAL units (video) or one raw AAC frame (audio)."""
 
     kind: TrackKind
+    """Which of the two tracks it belongs to."""
 
     dts_ms: int
     """Decode time on the publisher's clock, unwrapped, signed."""

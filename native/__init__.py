@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from native._types import ChunkError, FragmentSample, RawMessage, TrackRun
 
 IMPLEMENTATION: Literal["c", "py"]
+"""Which of the two the names below are."""
 
 # mypy sees the Python twins; that the stubs of the Cython twins say the same is tested
 # (tests/native/test_selector.py).

@@ -44,6 +44,7 @@ from origin.errors import StartupError
 from origin.ingest import Ingest
 from origin.rtmp.server import RtmpServer, RtmpServerSettings
 
+#: Files in the data folder.
 DATABASE_NAME: Final = "headrace.sqlite3"
 ADMIN_TOKEN_NAME: Final = "admin-token"
 
@@ -252,18 +253,13 @@ def _address(listeners: Sequence[trio.SocketListener]) -> Address:
 def _greet(settings: Settings, listening: Listening) -> None:
     """Tell a person at the terminal where to go. Never a secret, only where it lies."""
     lines = [
-        f"Pages and API    http://{_reachable(listening.http)}/",
-        f"OBS server       rtmp://{_reachable(listening.rtmp)}/live",
+        f"Pages and API    http://{listening.http.reachable}/",
+        f"OBS server       rtmp://{listening.rtmp.reachable}/live",
         "OBS stream key   the streamKey that POST /api/streams returns",
     ]
     if settings.admin_token is None:
         lines.append(f"Admin token      in {settings.data / ADMIN_TOKEN_NAME}")
     print("\n".join(lines), flush=True)
-
-
-def _reachable(address: Address) -> Address:
-    """An address that a person on this machine can type, for one that means every interface."""
-    return Address("localhost", address.port) if address.host in ("0.0.0.0", "::") else address
 
 
 def _raise_file_limit() -> None:

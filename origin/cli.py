@@ -22,6 +22,7 @@ from origin.log import configure_logging, redact
 
 PROGRAM: Final = "headrace-origin"
 
+#: See the module's header.
 EXIT_CRASHED: Final = 1
 EXIT_REFUSED: Final = 2
 EXIT_INTERRUPTED: Final = 130

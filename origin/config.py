@@ -27,6 +27,7 @@ _NOT_SETTINGS: Final = frozenset(
     {"HEADRACE_CONFIG", "HEADRACE_PURE", "HEADRACE_SANITIZE", "HEADRACE_ANNOTATE"}
 )
 
+#: Seconds; short enough to notice, long enough for any line.
 Timeout = Annotated[float, msgspec.Meta(ge=0.1, le=3600)]
 
 
@@ -41,6 +42,12 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def reachable(self) -> "Address":
+        """How this machine reaches a listener here, which may be on every interface."""
+        loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+        return self._replace(host=loopback.get(self.host, self.host))
 
 
 def parse_address(text: str) -> Address:

@@ -19,6 +19,7 @@ from rtmpcore.errors import RemoteProtocolError
 from rtmpcore.events import Connect, ConnectRejected, Publish, PublishRefusal, PublishRefused
 from rtmpcore.limits import Limits
 
+# Codes of info objects (RTMP 1.0 section 7.2.2).
 CONNECT_SUCCESS: Final = "NetConnection.Connect.Success"
 CONNECT_REJECTED: Final = "NetConnection.Connect.Rejected"
 PUBLISH_START: Final = "NetStream.Publish.Start"
@@ -38,17 +39,24 @@ class Command(NamedTuple):
     """One command message, its values told apart but not yet judged."""
 
     name: str
+    """Such as ``publish``; never empty."""
     transaction_id: float
+    """What a reply repeats; 0 asks for none."""
     command_object: AmfValue
+    """An object in connect, null in most others."""
     arguments: list[AmfValue]
+    """All values behind it."""
 
 
 class Status(NamedTuple):
     """The info object of a reply: what happened, for the program and for the person."""
 
     level: str
+    """``status`` or ``error``."""
     code: str
+    """Such as ``NetStream.Publish.Start``."""
     description: str
+    """One line for the person."""
 
 
 def parse_command(payload: bytes, limits: Limits) -> Command:

@@ -35,7 +35,7 @@ class Connect:
     """
 
     app: str
-    """As the client sent it; may hold slashes, ``?args``, or nothing. See `app_name`."""
+    """As the client sent it; may hold slashes, ``?args``, or nothing."""
 
     tc_url: str
     """The URL the client was given, without the key; empty when the client sent none."""
@@ -45,12 +45,6 @@ class Connect:
 
     properties: Mapping[str, AmfValue] = field(default_factory=dict)
     """The other properties of the command object, as sent."""
-
-    @property
-    def app_name(self) -> str:
-        """The application without query, outer slashes, or the default instance ``/_definst_``."""
-        name = self.app.partition("?")[0].strip().strip("/")
-        return name.removesuffix("_definst_").rstrip("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

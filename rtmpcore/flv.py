@@ -69,16 +69,15 @@ class TagKind(enum.Enum):
     OTHER = "other"
 
 
-VideoKind = TagKind
-AudioKind = TagKind
-
-
 class VideoTag(NamedTuple):
     """A video message, read."""
 
     kind: TagKind
+    """What it is to the receiver."""
     codec: VideoCodec | int
+    """The number as sent where it is none that we know."""
     keyframe: bool
+    """The publisher's claim; the bitstream may say otherwise."""
     composition_time_ms: int
     """pts - dts, signed."""
     body: memoryview
@@ -89,7 +88,9 @@ class AudioTag(NamedTuple):
     """An audio message, read."""
 
     kind: TagKind
+    """What it is to the receiver."""
     codec: AudioCodec | int
+    """The number as sent where it is none that we know."""
     body: memoryview
     """AudioSpecificConfig, a raw AAC frame, ...: what the codec needs."""
 

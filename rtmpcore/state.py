@@ -108,6 +108,7 @@ FIRST_STATE: Final[dict[Role, State]] = {
     Role.SERVER: State.WAIT_C0C1,
     Role.CLIENT: State.WAIT_S0S1,
 }
+"""Where each side begins."""
 
 ANSWER_STATES: Final = frozenset({State.WAIT_CONNECT_ANSWER, State.WAIT_PUBLISH_ANSWER})
 """The server owes an answer: what the client says next is looked at after it."""
@@ -143,6 +144,7 @@ TRANSITIONS: Final[dict[State, dict[type[Event], State]]] = {
     State.CLOSED: {},
     State.ERROR: {},
 }
+"""The state after an event, by the state before it; an event that is missing is illegal there."""
 
 SENDER: Final[dict[type[Event], Role]] = {
     Connect: Role.CLIENT,
@@ -158,6 +160,7 @@ SENDER: Final[dict[type[Event], Role]] = {
     VideoMessage: Role.CLIENT,
     Unpublish: Role.CLIENT,
 }
+"""The side that may send each event."""
 
 
 def advance(state: State, event_type: type[Event], sender: Role) -> State:

@@ -70,3 +70,4 @@ EXTENDED_TIMESTAMP: Final = 0xFFFFFF
 
 AGGREGATE_TAG_HEADER_BYTES: Final = 11
 AGGREGATE_BACK_POINTER_BYTES: Final = 4
+"""Before and behind each tag of an aggregate message (7.1.6)."""

@@ -46,7 +46,9 @@ class Hold:
     """Park the request until the gate opens; the gate has the answer."""
 
     gate: Gate[Any]
+    """Opens when there is an answer."""
     timeout_s: float
+    """How long to wait for it, in seconds."""
     late: Response
     """The answer when the gate did not open in time."""
 
@@ -56,6 +58,7 @@ class Call:
     """Read the body, then await the handler."""
 
     handler: Callable[[Request, bytes], Awaitable[Response]]
+    """From the request and its whole body to the answer; may raise `HttpError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class HandOver:
     """
 
     take: Callable[[trio.abc.Stream, bytes], Awaitable[None]]
+    """Serves the stream to its end, beginning with those bytes."""
 
 
 Answer: TypeAlias = Response | Hold | Call | HandOver

@@ -33,6 +33,7 @@ class Response:
     """What is sent for a request; shared between connections, never changed."""
 
     status: int
+    """HTTP status code."""
     head: bytes
     """Status line and fields, each with its CRLF; no Date, no Connection, no blank line."""
     chunks: tuple[Body, ...]

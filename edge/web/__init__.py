@@ -43,7 +43,9 @@ class Pages:
     """Every page and asset as a ready response."""
 
     index: Response
+    """The directory, ``/``."""
     watch: Response
+    """The player, the same for every stream: its script reads the id from the address."""
     assets: dict[str, tuple[Response, Response]]
     """By path: the answer to a request with the right `?v=`, and to any other."""
     versions: dict[str, str]

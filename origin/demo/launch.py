@@ -54,11 +54,11 @@ async def run_demo(
         StoreError: The stream could not be prepared.
     """
     stream, key = await prepare_stream(store)
-    watch_url = f"http://{reachable(http)}/watch/{stream.id}"
+    watch_url = f"http://{http.reachable}/watch/{stream.id}"
     log.info("demo", stream=stream.id, watch=watch_url)
     with contextlib.suppress(OSError):  # nobody may be reading stdout
         print(f"Demo broadcast: {watch_url}", flush=True)
-    url = f"rtmp://{reachable(rtmp)}/live"
+    url = f"rtmp://{rtmp.reachable}/live"
     await supervise([sys.executable, "-m", "origin.demo", "--log-format", log_format, url], key)
 
 
@@ -72,13 +72,6 @@ async def prepare_stream(store: Store) -> tuple[Stream, str]:
         if stream.broadcaster_id == DEMO_BROADCASTER and stream.title == DEMO_TITLE:
             return await store.rotate_key(stream.id)
     return await store.create_stream(broadcaster_id=DEMO_BROADCASTER, title=DEMO_TITLE)
-
-
-def reachable(address: Address) -> Address:
-    """Return how this machine reaches a listener that may be on every interface."""
-    return address._replace(
-        host={"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
-    )
 
 
 async def supervise(command: Sequence[str], key: str) -> None:

@@ -47,9 +47,9 @@ from rtmpcore import (
 )
 from rtmpcore.handshake import RANDOM_BYTES
 
-SEND_TIMEOUT_S: Final = 10.0
+SEND_TIMEOUT_S: Final = 10.0  # for one message to be taken by the server
 FLASH_VERSION: Final = "FMLE/3.0 (compatible; Headrace)"  # the form that every server expects
-TRANSPORT_ERRORS: Final = (
+TRANSPORT_ERRORS: Final = (  # whatever a lost connection may raise
     OSError,
     trio.BrokenResourceError,
     trio.ClosedResourceError,

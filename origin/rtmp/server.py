@@ -49,7 +49,11 @@ from rtmpcore import (
 from rtmpcore.handshake import RANDOM_BYTES
 
 REARMS_PER_TIMEOUT: Final = 20
+"""How often, at the most, media moves the deadline within one time-out."""
+
 MEDIA: Final = (VideoMessage, AudioMessage)
+"""The events that are dealt with at once, by the sink."""
+
 TURNS: Final = (Connect, Publish, Unpublish)
 """The events that are our turn to act."""
 

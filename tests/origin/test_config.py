@@ -255,3 +255,16 @@ def test_any_environment_gives_settings_or_one_line(values: dict[str, str]) -> N
     except ConfigError as error:
         outcome = str(error)
     assert len(outcome.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("bound", "reached"),
+    [
+        (Address("0.0.0.0", 80), "127.0.0.1:80"),
+        (Address("::", 80), "[::1]:80"),
+        (Address("127.0.0.1", 80), "127.0.0.1:80"),
+        (Address("example.org", 80), "example.org:80"),
+    ],
+)
+def test_a_wildcard_is_reached_over_loopback(bound: Address, reached: str) -> None:
+    assert str(bound.reachable) == reached

@@ -66,19 +66,6 @@ async def test_the_stream_is_made_once_and_its_key_is_new_each_time(store: Sqlit
     assert len(await store.list_streams()) == 2
 
 
-@pytest.mark.parametrize(
-    ("bound", "reached"),
-    [
-        (Address("0.0.0.0", 80), "127.0.0.1:80"),
-        (Address("::", 80), "[::1]:80"),
-        (Address("127.0.0.1", 80), "127.0.0.1:80"),
-        (Address("example.org", 80), "example.org:80"),
-    ],
-)
-def test_a_wildcard_is_reached_over_loopback(bound: Address, reached: str) -> None:
-    assert str(launch.reachable(bound)) == reached
-
-
 async def test_the_watch_url_is_printed_and_the_child_gets_url_and_key(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

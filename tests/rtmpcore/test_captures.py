@@ -19,8 +19,8 @@ from rtmpcore import (
     PublishStarted,
     Role,
     Signal,
+    TagKind,
     Unpublish,
-    VideoKind,
     VideoMessage,
     parse_audio,
     parse_video,
@@ -71,19 +71,19 @@ def test_replay(capture: Capture) -> None:
     data = (DATA / capture.file).read_bytes()
     connect, publish, metadata, *media = events = replay(data, len(data))
     assert isinstance(connect, Connect)
-    assert connect.app_name == "live"
+    assert connect.app.rstrip("/") == "live"
     assert connect.tc_url.startswith("rtmp://127.0.0.1:")
     assert publish == Publish(stream_id=1, name="live_key", query=capture.query)
     assert isinstance(metadata, Metadata)
     assert metadata.values["width"] == 64
     assert media[-1] == Unpublish(stream_id=1)
     video = [parse_video(m.payload).kind for m in media if isinstance(m, VideoMessage)]
-    assert video.count(VideoKind.CONFIG) == 1
-    assert video.count(VideoKind.FRAME) == capture.pictures
-    assert video[0] is VideoKind.CONFIG
-    assert video[-1] is VideoKind.END
+    assert video.count(TagKind.CONFIG) == 1
+    assert video.count(TagKind.FRAME) == capture.pictures
+    assert video[0] is TagKind.CONFIG
+    assert video[-1] is TagKind.END
     audio = [parse_audio(m.payload).kind for m in media if isinstance(m, AudioMessage)]
-    assert audio.count(VideoKind.FRAME) == capture.audio_frames
+    assert audio.count(TagKind.FRAME) == capture.audio_frames
     assert replay(data, 1) == events
 
 

@@ -104,26 +104,6 @@ def test_connect_without_an_object_is_told_so(values: list[bytes]) -> None:
     assert error.value.reply == ConnectRejected(description="connect has no command object")
 
 
-@pytest.mark.parametrize(
-    ("app", "name"),
-    [
-        ("live", "live"),
-        ("live/", "live"),
-        ("/live", "live"),
-        ("live/_definst_", "live"),
-        ("live/_definst_/", "live"),
-        ("live?token=1", "live"),
-        ("live/?token=/x", "live"),
-        ("a/b/c", "a/b/c"),
-        ("_definst_", ""),
-        ("?x=1", ""),
-        ("", ""),
-    ],
-)
-def test_app_name(app: str, name: str) -> None:
-    assert Connect(app=app, tc_url="").app_name == name
-
-
 LIVE = amf_string("live")
 
 

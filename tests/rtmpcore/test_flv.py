@@ -6,12 +6,11 @@ from hypothesis import strategies as st
 
 from rtmpcore import (
     AudioCodec,
-    AudioKind,
     AudioTag,
     FlvError,
     LocalProtocolError,
+    TagKind,
     VideoCodec,
-    VideoKind,
     VideoTag,
     aac_config,
     aac_frame,
@@ -23,11 +22,11 @@ from rtmpcore import (
 )
 
 view = memoryview
-CONFIG, FRAME, END, OTHER = VideoKind.CONFIG, VideoKind.FRAME, VideoKind.END, VideoKind.OTHER
+CONFIG, FRAME, END, OTHER = TagKind.CONFIG, TagKind.FRAME, TagKind.END, TagKind.OTHER
 AVC, HEVC = VideoCodec.AVC, VideoCodec.HEVC
 
 # name: (payload, kind, codec, keyframe, composition time, body)
-VIDEO: dict[str, tuple[str, VideoKind, int, bool, int, str]] = {
+VIDEO: dict[str, tuple[str, TagKind, int, bool, int, str]] = {
     "avc config": ("17 00 000000 01ff", CONFIG, AVC, True, 0, "01ff"),
     "avc key frame": ("17 01 000050 aa", FRAME, AVC, True, 80, "aa"),
     "avc inter frame": ("27 01 000000 aa", FRAME, AVC, False, 0, "aa"),
@@ -75,7 +74,7 @@ VIDEO: dict[str, tuple[str, VideoKind, int, bool, int, str]] = {
     "mod ex long": ("97 ff 0100" + "00" * 257 + "00 61766331 aa", CONFIG, AVC, True, 0, "aa"),
 }
 
-AUDIO: dict[str, tuple[str, AudioKind, int, str]] = {
+AUDIO: dict[str, tuple[str, TagKind, int, str]] = {
     "aac config": ("af 00 1190", CONFIG, AudioCodec.AAC, "1190"),
     "aac frame": ("af 01 aa", FRAME, AudioCodec.AAC, "aa"),
     "aac, odd rate bits": ("a2 01 aa", FRAME, AudioCodec.AAC, "aa"),
@@ -107,14 +106,14 @@ CUT_AUDIO = ["91 6d", "97 00", "97 00 ff", "97 ff 00 00", "92 6d7034"]
     ("payload", "kind", "codec", "keyframe", "time", "body"), VIDEO.values(), ids=VIDEO.keys()
 )
 def test_video(
-    payload: str, kind: VideoKind, codec: int, keyframe: bool, time: int, body: str
+    payload: str, kind: TagKind, codec: int, keyframe: bool, time: int, body: str
 ) -> None:
     tag = parse_video(bytes.fromhex(payload))
     assert tag == VideoTag(kind, codec, keyframe, time, view(bytes.fromhex(body)))
 
 
 @pytest.mark.parametrize(("payload", "kind", "codec", "body"), AUDIO.values(), ids=AUDIO.keys())
-def test_audio(payload: str, kind: AudioKind, codec: int, body: str) -> None:
+def test_audio(payload: str, kind: TagKind, codec: int, body: str) -> None:
     assert parse_audio(bytes.fromhex(payload)) == AudioTag(kind, codec, view(bytes.fromhex(body)))
 
 

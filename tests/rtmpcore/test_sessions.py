@@ -90,7 +90,7 @@ def play(session: Session, server: Server) -> list[Event]:
     # C2 and connect in one segment.
     (connect,) = server.hear(s1 + session.connect)
     assert isinstance(connect, Connect)
-    assert connect.app_name == "live"
+    assert connect.app.rstrip("/") == "live"
     assert connect.flash_version == session.flash_version
     connection.send(ConnectAccepted())
     window, bandwidth, chunk_size, result = server.say()
