@@ -13,7 +13,7 @@ import msgspec
 
 StreamStatus = Literal["idle", "live", "ended"]
 
-# No control characters: titles end up in pages, logs and playlists. "$" would let a last newline by.
+# No control characters: titles end up in pages, logs and playlists. A $ would let a newline end it.
 _Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
 
@@ -55,7 +55,10 @@ class CreateStreamRequest(
 
 
 class Backend(Protocol):
-    """The owner of the truth about streams. All methods may be called from any Trio task."""
+    """The owner of the truth about streams. All methods may be called from any Trio task.
+
+    Each may raise `edge.errors.Unavailable`.
+    """
 
     async def create_stream(self, request: CreateStreamRequest) -> CreatedStream:
         """Create a stream with a fresh key."""

@@ -35,3 +35,10 @@ class NotLive(BackendError):
 
     def __init__(self) -> None:
         super().__init__("the stream is not live")
+
+
+class Unavailable(BackendError):
+    """What knows the streams cannot be asked now (503): its disk is full, or gone."""
+
+    def __init__(self) -> None:
+        super().__init__("the streams cannot be read or changed now, try again")

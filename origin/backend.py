@@ -6,18 +6,23 @@ asked, and the second wins. Who may do what is the API layer's business.
 May import control, edge and origin's own.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
+import structlog
 
-from control import AdminToken, Store, Stream, StreamStatus
+from control import AdminToken, Store, StoreError, Stream, StreamStatus
 from edge.backend import CreatedStream, CreateStreamRequest, StreamInfo
-from edge.errors import AlreadyLive, NoSuchStream, NotLive
+from edge.errors import AlreadyLive, NoSuchStream, NotLive, Unavailable
 from origin.broadcast import SOURCE, AlreadyLiveError, Broadcasts, NotLiveError
 
 MAX_LISTED: Final = 10_000
 """Live streams in one answer: more than one process can carry."""
+
+log = structlog.get_logger("backend")
 
 
 class OriginBackend:
@@ -36,22 +41,24 @@ class OriginBackend:
 
     async def create_stream(self, request: CreateStreamRequest) -> CreatedStream:
         """See `edge.backend.Backend.create_stream`."""
-        stream, key = await self._store.create_stream(
-            broadcaster_id=request.broadcaster_id,
-            title=request.title,
-            chat_enabled=request.chat_enabled,
-            recording_enabled=request.recording_enabled,
-        )
+        with _asking_the_store():
+            stream, key = await self._store.create_stream(
+                broadcaster_id=request.broadcaster_id,
+                title=request.title,
+                chat_enabled=request.chat_enabled,
+                recording_enabled=request.recording_enabled,
+            )
         return CreatedStream(stream_key=key, **msgspec.structs.asdict(self._info(stream)))
 
     async def live_streams(self) -> list[StreamInfo]:
         """See `edge.backend.Backend.live_streams`."""
-        stored = await self._store.list_streams(status=StreamStatus.LIVE, limit=MAX_LISTED)
-        known = {stream.id for stream in stored}
-        for stream_id in self._broadcasts.live_stream_ids():
-            if stream_id not in known:  # live for an instant: the store is told next
-                stream = await self._store.get_stream(stream_id)
-                stored += [stream] if stream is not None else []
+        with _asking_the_store():
+            stored = await self._store.list_streams(status=StreamStatus.LIVE, limit=MAX_LISTED)
+            known = {stream.id for stream in stored}
+            for stream_id in self._broadcasts.live_stream_ids():
+                if stream_id not in known:  # live for an instant: the store is told next
+                    stream = await self._store.get_stream(stream_id)
+                    stored += [stream] if stream is not None else []
         infos = map(self._info, stored)
         return [info for info in infos if info.status == "live"]
 
@@ -83,10 +90,12 @@ class OriginBackend:
 
     async def owns(self, stream_id: str, stream_key: str) -> bool:
         """See `edge.backend.Backend.owns`."""
-        return await self._store.verify_key(stream_id, stream_key)
+        with _asking_the_store():
+            return await self._store.verify_key(stream_id, stream_key)
 
     async def _find(self, stream_id: str) -> Stream:
-        stream = await self._store.get_stream(stream_id)
+        with _asking_the_store():
+            stream = await self._store.get_stream(stream_id)
         if stream is None:
             raise NoSuchStream
         return stream
@@ -106,6 +115,16 @@ class OriginBackend:
             chat_enabled=stream.chat_enabled,
             recording_enabled=stream.recording_enabled,
         )
+
+
+@contextmanager
+def _asking_the_store() -> Iterator[None]:
+    """Turn a store that fails (full disk) into a refusal: it is not a bug, and it may pass."""
+    try:
+        yield
+    except StoreError as error:
+        log.error("cannot ask the store", reason=str(error))
+        raise Unavailable from None
 
 
 def _iso8601(at_s: float | None) -> str | None:

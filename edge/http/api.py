@@ -12,7 +12,14 @@ from typing import TypeVar
 import msgspec
 
 from edge.backend import Backend, CreateStreamRequest
-from edge.errors import AlreadyLive, BackendError, NoSuchStream, NotLive, WrongKey
+from edge.errors import (
+    AlreadyLive,
+    BackendError,
+    NoSuchStream,
+    NotLive,
+    Unavailable,
+    WrongKey,
+)
 from edge.http.messages import HttpError, Request
 from edge.http.response import Response, json_response
 
@@ -21,6 +28,7 @@ _STATUS: dict[type[BackendError], int] = {
     WrongKey: 401,
     AlreadyLive: 409,
     NotLive: 409,
+    Unavailable: 503,
 }
 
 # What msgspec quotes of a body: longer than any field name of ours.
@@ -89,6 +97,8 @@ def refusal(error: BackendError) -> HttpError:
     status = _STATUS.get(type(error), 400)
     if status == 401:
         return HttpError(401, str(error), WWW_Authenticate="Bearer")
+    if status == 503:
+        return HttpError(503, str(error), Retry_After="5")
     return HttpError(status, str(error))
 
 

@@ -8,6 +8,7 @@ import structlog
 import trio
 import trio.testing
 
+from edge.errors import Unavailable
 from edge.http.hls_app import FIRST_SEGMENT_WAIT_S
 from edge.live import LiveStreams
 
@@ -444,6 +445,18 @@ async def test_a_failing_backend_is_a_500_that_says_nothing(
     assert answer.status == 500
     assert answer.body == b'{"error":"internal error"}'
     assert [entry["event"] for entry in logged] == ["request failed"]
+
+
+async def test_a_backend_that_cannot_be_asked_is_a_503(
+    autojump_clock: "MockClock", connect: "Connect", backend: "FakeBackend"
+) -> None:
+    backend.error = Unavailable()
+    with structlog.testing.capture_logs() as logged:
+        answer = await connect().get("/api/streams/live")
+    assert answer.status == 503
+    assert answer.fields["retry-after"] == "5"
+    assert b"try again" in answer.body
+    assert logged == []
 
 
 async def test_health(autojump_clock: "MockClock", connect: "Connect") -> None:

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from control import AdminToken, SqliteStore, StreamStatus
 from edge.backend import Backend, CreatedStream, CreateStreamRequest
-from edge.errors import AlreadyLive, NoSuchStream, NotLive
+from edge.errors import AlreadyLive, NoSuchStream, NotLive, Unavailable
 from edge.live import LiveStreams
 from hls import TimelineSettings
 from origin.backend import OriginBackend
@@ -103,3 +103,18 @@ async def test_credentials(house: House) -> None:
     assert not await house.backend.is_admin(TOKEN + "0")
     assert not await house.backend.owns(made.id, other.stream_key)
     assert not await house.backend.owns("nobody", made.stream_key)
+
+
+async def test_a_store_that_fails_is_a_refusal_without_details(house: House) -> None:
+    made = await house.create()
+    await house.store.aclose()
+    for ask in (
+        lambda: house.create(),
+        lambda: house.backend.live_streams(),
+        lambda: house.backend.get_stream(made.id),
+        lambda: house.backend.start(made.id),
+        lambda: house.backend.end(made.id),
+        lambda: house.backend.owns(made.id, made.stream_key),
+    ):
+        with pytest.raises(Unavailable, match=r"^the streams cannot be read or changed now"):
+            await ask()
