@@ -35,6 +35,8 @@ END_DELAY_S: Final = 0.6
 """From the last parts to ENDLIST: a slow viewer's round trip, well under hls.js's time-out."""
 
 STORE_RETRY_S: Final = 5.0
+"""Pause before the store is told again what it could not write."""
+
 SOURCE: Final = "source"
 """Name of the rendition that is the publisher's own media."""
 
@@ -176,11 +178,13 @@ class Broadcasts:
         broadcast.ended_at_s = self._clock()
         del self._live[broadcast.stream_id]
         feed, broadcast.feed = broadcast.feed, None
-        if feed is not None:
-            feed.stop(reason)  # its last parts, before the end of the playlist
-        self._begin_linger(broadcast)
-        self._note(broadcast)
-        log.info("broadcast ended", stream=broadcast.stream_id, reason=reason)
+        try:
+            if feed is not None:
+                feed.stop(reason)  # its last parts, before the end of the playlist
+        finally:  # ended is ended: a bug in one publisher's media leaves no half state
+            self._begin_linger(broadcast)
+            self._note(broadcast)
+            log.info("broadcast ended", stream=broadcast.stream_id, reason=reason)
 
     def end_stream(self, stream_id: str, reason: str) -> None:
         """End a stream's broadcast.

@@ -124,14 +124,18 @@ class Publication:
 
     def close(self) -> None:
         """The publisher is gone: its broadcast ends."""
-        self._finish()
-        self._broadcasts.end(self._broadcast, "publisher gone")
+        try:
+            self._finish()
+        finally:  # a stream that kept its publisher could never be published to again
+            self._broadcasts.end(self._broadcast, "publisher gone")
 
     def stop(self, reason: str) -> None:
         """The broadcast is over: publish what is half cut and hang up; no effect after `close`."""
         if not self._over:
-            self._finish()
-            self._disconnect(reason)
+            try:
+                self._finish()
+            finally:
+                self._disconnect(reason)
 
     def _package(self, outputs: Sequence[Output]) -> None:
         for output in outputs:

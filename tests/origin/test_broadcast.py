@@ -309,3 +309,21 @@ async def test_the_end_of_everything_ends_every_broadcast(
 async def test_what_the_store_knows_counts_when_nothing_runs(house: House) -> None:
     row = stored(StreamStatus.ENDED)
     assert house.broadcasts.state(row) == (StreamStatus.ENDED, None, None)
+
+
+async def test_a_publisher_that_fails_to_stop_does_not_keep_its_broadcast(
+    house: House, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    await nursery.start(house.broadcasts.run)
+
+    class FailingFeed(FakeFeed):
+        def stop(self, reason: str) -> None:
+            raise ZeroDivisionError(reason)
+
+    broadcast = house.broadcasts.publish("s", FailingFeed())
+    house.broadcasts.open_media(broadcast).publish(first_segment())
+    with pytest.raises(ZeroDivisionError):
+        house.broadcasts.end(broadcast, "over")
+    await house.broadcasts.settled()
+    assert house.store.written[-1][1] is StreamStatus.ENDED
+    assert "#EXT-X-ENDLIST" in (house.playlist() or "")

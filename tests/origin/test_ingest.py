@@ -8,7 +8,8 @@ from structlog.testing import capture_logs
 
 from control import StoreError, Stream, StreamStatus
 from edge.live import LiveStreams
-from hls import TimelineSettings
+from hls import MediaEvent, TimelineSettings
+from hls.segmenter import Segmenter
 from hls.segmenter_settings import SegmenterSettings
 from origin.broadcast import SOURCE, Broadcasts
 from origin.ingest import Ingest, Publication
@@ -215,3 +216,31 @@ async def test_cancelled_admission_takes_no_stream(house: House) -> None:
         scope.cancel()
         await house.admit()
     assert house.broadcasts.live("s") is None
+
+
+@pytest.mark.parametrize("end", ["publisher", "api"])
+async def test_a_bug_at_the_end_leaves_no_half_state(
+    house: House, media: wire.Media, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Whatever goes wrong in one publisher's media, its stream can be published to again."""
+
+    def fail(_self: Segmenter) -> list[MediaEvent]:
+        raise ZeroDivisionError
+
+    publication = await house.admit()
+    push_all(publication, media)
+    monkeypatch.setattr(Segmenter, "flush", fail)
+    ends = {
+        "api": lambda: house.broadcasts.end_stream("s", "ended by API"),
+        "publisher": publication.close,
+    }
+    with pytest.raises(ZeroDivisionError):
+        ends[end]()
+    assert house.cut_off == (["ended by API"] if end == "api" else [])
+    assert house.broadcasts.live("s") is None
+    monkeypatch.undo()
+    publication.close()
+    again = await house.admit()
+    push_all(again, media)
+    again.close()
+    assert "#EXTINF" in house.playlist()
