@@ -43,6 +43,10 @@ def drain(connection: Connection) -> list[Event]:
 class ConnectionPair:
     """A server and a client whose bytes reach each other, by default whole."""
 
+    CONNECT = CONNECT
+    PUBLISH = PUBLISH
+    drain = staticmethod(drain)
+
     def __init__(self, limits: Limits | None = None) -> None:
         limits = limits or Limits()
         self.server = Connection(Role.SERVER, random_bytes=RANDOM, limits=limits)
