@@ -1,3 +1,5 @@
+"""AudioSpecificConfig: what is read from real and made-up ones, and what is refused."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

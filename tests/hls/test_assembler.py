@@ -1,3 +1,5 @@
+"""The assembler: which audio a part takes, how long it waits for it, how it is numbered."""
+
 from typing import Any
 
 from media_rules import AUDIO, VIDEO

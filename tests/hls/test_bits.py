@@ -1,3 +1,5 @@
+"""The bit reader: fields across bytes, Exp-Golomb codes, and never past the end."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

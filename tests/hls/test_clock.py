@@ -1,3 +1,5 @@
+"""Clocks: which stamps continue an epoch, and audio that is counted and only steered by stamps."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""The cut rules on plain numbers: promises, parts, segments, gaps."""
+
 from fractions import Fraction
 
 import pytest

@@ -1,3 +1,5 @@
+"""Fragments of one rendition: tracks, flags, sequence numbers."""
+
 from mp4_boxes import read_fragments
 
 from hls.fragment import AUDIO_TRACK_ID, NON_SYNC_FLAGS, SYNC_FLAGS, VIDEO_TRACK_ID, FragmentWriter

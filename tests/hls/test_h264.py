@@ -1,3 +1,5 @@
+"""AVC records and NAL units: made bit by bit, read back, and damaged."""
+
 from dataclasses import replace
 from fractions import Fraction
 

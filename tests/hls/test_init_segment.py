@@ -1,3 +1,5 @@
+"""Init segments, read back by an independent box walker."""
+
 import struct
 
 import pytest

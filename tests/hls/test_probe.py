@@ -1,3 +1,5 @@
+"""The probe: when it ends, and what it promises."""
+
 from dataclasses import replace
 from fractions import Fraction
 

@@ -1,3 +1,5 @@
+"""Settings of the segmenter: each has a range, and some depend on others."""
+
 from dataclasses import fields
 
 import pytest

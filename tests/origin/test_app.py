@@ -340,13 +340,18 @@ async def test_a_token_from_the_settings_needs_no_file(
     assert token not in repr(logs) + "".join(capsys.readouterr())
 
 
-async def test_a_second_signal_stops_at_once(
-    tmp_path: Path, logs: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def endless_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a broadcast is never settled."""
+
     async def never(*_: object) -> None:
         await trio.sleep_forever()
 
     monkeypatch.setattr("origin.broadcast.Broadcasts.settled", never)
+
+
+@pytest.mark.usefixtures("endless_drain")
+async def test_a_second_signal_stops_at_once(tmp_path: Path, logs: list[Any]) -> None:
     settings = Settings(
         http="127.0.0.1:0", rtmp="127.0.0.1:0", data=tmp_path / "data", drain_timeout_s=60
     )
@@ -359,13 +364,8 @@ async def test_a_second_signal_stops_at_once(
     assert logs[-1]["event"] == "stopped"
 
 
-async def test_a_drain_that_gets_stuck_is_bounded(
-    tmp_path: Path, logs: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def never(*_: object) -> None:
-        await trio.sleep_forever()
-
-    monkeypatch.setattr("origin.broadcast.Broadcasts.settled", never)
+@pytest.mark.usefixtures("endless_drain")
+async def test_a_drain_that_gets_stuck_is_bounded(tmp_path: Path, logs: list[Any]) -> None:
     settings = Settings(
         http="127.0.0.1:0", rtmp="127.0.0.1:0", data=tmp_path / "data", drain_timeout_s=0.2
     )

@@ -127,13 +127,19 @@ async def test_a_server_that_hangs_up_during_the_handshake_is_a_broken_transport
         await client.shake_hands()
 
 
-async def test_a_refusal_reaches_a_peer_that_is_still_sending() -> None:
-    peer, served = memory_stream_pair()
-    driver, _ = make_driver(served)
+async def publish_of(peer: trio.abc.SendStream, driver: RtmpDriver) -> Publish:
+    """Let a peer open its publication, up to the publish that waits for its answer."""
     await peer.send_all(wire.opening("key"))
     while not isinstance(event := await driver.next_event(), Publish):
         if isinstance(event, Connect):
             await driver.send(ConnectAccepted())
+    return event
+
+
+async def test_a_refusal_reaches_a_peer_that_is_still_sending() -> None:
+    peer, served = memory_stream_pair()
+    driver, _ = make_driver(served)
+    event = await publish_of(peer, driver)
     await peer.send_all(wire.video(bytes(10_000)))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
@@ -154,10 +160,7 @@ async def test_a_refusal_reaches_a_peer_that_is_still_sending() -> None:
 async def test_a_refusal_survives_a_peer_that_is_gone() -> None:
     peer, served = memory_stream_pair()
     driver, _ = make_driver(served)
-    await peer.send_all(wire.opening("key"))
-    while not isinstance(event := await driver.next_event(), Publish):
-        if isinstance(event, Connect):
-            await driver.send(ConnectAccepted())
+    event = await publish_of(peer, driver)
     await peer.aclose()
     await driver.refuse(
         PublishRefused(stream_id=event.stream_id, code=PublishRefusal.BAD_NAME, description="no")
@@ -167,10 +170,7 @@ async def test_a_refusal_survives_a_peer_that_is_gone() -> None:
 
 
 async def start_publishing(driver: RtmpDriver, peer: trio.abc.HalfCloseableStream) -> None:
-    await peer.send_all(wire.opening("key"))
-    while not isinstance(event := await driver.next_event(), Publish):
-        if isinstance(event, Connect):
-            await driver.send(ConnectAccepted())
+    event = await publish_of(peer, driver)
     await driver.send(PublishStarted(stream_id=event.stream_id))
 
 
