@@ -4,6 +4,9 @@
 one, for a server on one machine. Nothing here knows of RTMP, HLS or HTTP, and no secret is ever
 kept in clear: a stream key leaves this package once, when it is made.
 
+The files, lowest first: errors, model, keys, database (the SQLite file), queries (its statements),
+store (the interface), sqlite (the store in that file), admin_token.
+
 May import: trio, msgspec, the standard library. Never: rtmpcore, hls, edge, origin, av.
 """
 

@@ -1,10 +1,16 @@
 """Media to HLS, sans-IO: codec configuration, cutting, fMP4, playlists, a broadcast's timeline.
 
 May import `native` and the standard library's pure parts only: time arrives as an argument, nothing
-here opens, reads or waits. The media half (`sample`, `h264`, `aac`, `clock`, `cutter`, `segmenter`,
-`init_segment`, `fragment`) turns samples into the events of `media`; the playlist half
-(`timeline`, `segment`, `playlist`, `bandwidth`, `multivariant`, `request`) turns those into what
-viewers get, and when.
+here opens, reads or waits. Two halves, and `media`, the events between them.
+
+From samples to events: `segmenter` is the door, with its `segmenter_settings`; behind it `h264` and
+`aac` (over `bits`) read configurations, `clock` tells media time, `probe` looks at the first
+segment, `epoch` follows one stretch of media, `cutter` decides where parts and segments end,
+`assembler` gathers them, `fragment` and `init_segment` write them.
+
+From events to what viewers get: `timeline` is the door; `segment` and `playlist` write its lines,
+`bandwidth` measures, `multivariant` lists renditions, `request` decides what an answer must wait
+for.
 """
 
 from hls.aac import AacConfig

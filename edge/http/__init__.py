@@ -1,6 +1,7 @@
 """HTTP/1.1 on h11 over Trio.
 
 settings.py    every limit and time-out, in one frozen record
+messages.py    a request, and the four ways to answer one
 response.py    immutable responses with a pre-rendered header block; the cached Date line
 connection.py  one connection: h11 <-> Trio, parked requests, hand-over
 server.py      listeners, connection limits, drain
