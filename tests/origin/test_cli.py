@@ -1,17 +1,15 @@
 """The command: its exit codes, and the one line that a refused start prints."""
 
-import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import structlog
 import trio
 
 from control import SqliteStore, StreamStatus
@@ -21,17 +19,14 @@ from origin.errors import StartupError
 
 KEY = "live_0123456789abcdef0123456789abcdef"
 
+pytestmark = pytest.mark.usefixtures("logging_restored")
+
 
 @pytest.fixture(autouse=True)
-def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in [name for name in os.environ if name.startswith("HEADRACE_")]:
         if variable != "HEADRACE_PURE":
             monkeypatch.delenv(variable)
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    structlog.reset_defaults()
-    root.handlers, root.level = handlers, level
 
 
 @pytest.fixture

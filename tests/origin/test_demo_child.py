@@ -1,12 +1,11 @@
 """The demo publisher's process: its key on stdin, its pace, its end, and what a stranger gets."""
 
 import json
-import logging
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -27,14 +26,7 @@ from origin.rtmp.client import PublishRefusedError
 KEY = "live_0123456789abcdef0123456789abcdef"
 TARGET = child.Target(Address("127.0.0.1", 1935), "live")
 
-
-@pytest.fixture(autouse=True)
-def _as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    structlog.reset_defaults()
-    root.handlers, root.level = handlers, level
+pytestmark = pytest.mark.usefixtures("logging_restored")
 
 
 class FakeEncoder:

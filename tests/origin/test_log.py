@@ -4,7 +4,7 @@ import io
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
@@ -21,14 +21,7 @@ Format = Literal["text", "json"]
 
 any_text = st.text(st.characters(exclude_categories=()))  # surrogates and controls too
 
-
-@pytest.fixture(autouse=True)
-def _as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    structlog.reset_defaults()
-    root.handlers, root.level = handlers, level
+pytestmark = pytest.mark.usefixtures("logging_restored")
 
 
 def written(log_format: Format, write: Callable[[Any], object], *, level: str = "debug") -> str:
