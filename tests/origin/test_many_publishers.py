@@ -33,7 +33,6 @@ MIN_SEGMENTS = 3
 MOST_S = 60.0
 """Where there is none: by then it is not slowness."""
 SILENCE_S = 3.0
-MESSAGES_PER_S = 30 + 48_000 / 1024
 
 
 @contextmanager
