@@ -49,6 +49,7 @@ class Epoch:
         init_index: Which init segment describes its tracks.
         discontinuity: It does not continue what was published before.
         settings: Patience and bounds.
+        segment_bytes: Bytes that count as the first segment's although they were before it.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Epoch:
         init_index: int,
         discontinuity: bool,
         settings: SegmenterSettings,
+        segment_bytes: int = 0,
     ) -> None:
         start = -(-start_ms * plan.timescale // 1000)
         parts.begin(
@@ -79,8 +81,10 @@ class Epoch:
         self._audio_clock = audio_clock
         self._has_video = has_video
         self._max_segment_bytes = settings.max_segment_bytes
+        self._start = start
         self._cutter = Cutter(plan, start)
-        self._segment_bytes = 0
+        self.segment_bytes = segment_bytes
+        """Bytes of the open segment, or of the last one if the end of the epoch cut it short."""
         # The pending picture; None after a gap that audio has filled.
         self._pending: Sample | None = None
         self._pending_flags = SYNC_FLAGS
@@ -99,6 +103,11 @@ class Epoch:
     def forced_cuts(self) -> int:
         """Segments so far that had to begin without an IDR picture."""
         return self._cutter.forced_cuts
+
+    @property
+    def duration_s(self) -> float:
+        """Length of its parts so far."""
+        return (self._cutter.part_start - self._start) / self._plan.timescale
 
     @property
     def end_ms(self) -> int:
@@ -207,7 +216,7 @@ class Epoch:
             end = min(self._audio_end(), cutter.latest_end(start))
         if end > start and parts.has_content(end):
             cutter.advance(end, is_sync=True, force=True)
-            self._close(start, end, Cut.SEGMENT)
+            parts.close(start, end, ends_segment=True)
         parts.take_late_audio()
         events = parts.drain(FOREVER, end)
         if parts.in_segment:  # it has ended with its last part, at the start of an empty one
@@ -255,7 +264,7 @@ class Epoch:
         ends_segment = cut is Cut.SEGMENT
         self._parts.close(start, end, ends_segment=ends_segment)
         if ends_segment:
-            self._segment_bytes = 0
+            self.segment_bytes = 0
 
     def _audio_end(self) -> int:
         """Where the audio has come to, in cut ticks; nowhere without audio."""
@@ -266,8 +275,8 @@ class Epoch:
         return self._audio_clock.position if self._audio_clock is not None else FOREVER
 
     def _count(self, sample: Sample) -> None:
-        self._segment_bytes += len(sample.data) + SAMPLE_OVERHEAD_BYTES
-        if self._segment_bytes > self._max_segment_bytes:
+        self.segment_bytes += len(sample.data) + SAMPLE_OVERHEAD_BYTES
+        if self.segment_bytes > self._max_segment_bytes:
             raise MediaError(
                 f"a segment has more than {self._max_segment_bytes} bytes: lower the bitrate"
             )

@@ -99,6 +99,10 @@ class Segmenter:
         self._epoch_stamp_ms = 0
         self._has_audio_joined = False
         self._past_forced_cuts = 0
+        # Bytes and length of epochs in a row that were shorter than a segment. Their bytes count
+        # together: else a break for every picture would be a segment of any size for every picture.
+        self._short_epochs_bytes = 0
+        self._short_epochs_s = 0.0
 
         self.dropped_samples = 0
         """Samples left out: before an IDR picture, without a picture, or off the clock."""
@@ -364,6 +368,7 @@ class Segmenter:
             init_index=self._init_index,
             discontinuity=self.discontinuities > 0,
             settings=self._settings,
+            segment_bytes=self._short_epochs_bytes,
         )
         return self._epoch
 
@@ -374,6 +379,7 @@ class Segmenter:
         if data == self._init_data:
             return
         self._init_data = data
+        self._short_epochs_bytes += len(data)
         self._init_index += 1
         frame_rate = None
         if video is not None:
@@ -419,6 +425,10 @@ class Segmenter:
             events += epoch.finish()
             self._earliest_ms = epoch.end_ms
             self._past_forced_cuts += epoch.forced_cuts
+            self._short_epochs_bytes = epoch.segment_bytes
+            self._short_epochs_s += epoch.duration_s
+            if self._short_epochs_s >= self._settings.segment_target_s:
+                self._short_epochs_bytes, self._short_epochs_s = 0, 0.0
             self._epoch = None
         return events
 

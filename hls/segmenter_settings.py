@@ -27,8 +27,9 @@ class SegmenterSettings:
     """Most bytes held by the probe, which then ends with the GOPs seen so far."""
 
     max_segment_bytes: int = 64 * 1024 * 1024
-    """Most bytes of an open segment, with 256 more for each sample: 12 s at 40 Mbit/s. Past it the
-    broadcast fails with `MediaError`, because something upstream is wrong."""
+    """Most bytes of an open segment, with 256 more for each sample: 12 s at 40 Mbit/s. Segments
+    that breaks cut short count together. Past it the broadcast fails with `MediaError`, because
+    something upstream is wrong."""
 
     audio_patience_s: float = 0.1
     """How far video may run past a part's end while audio for that part is waited for, in media

@@ -1,6 +1,6 @@
 """The segmenter as a whole: its states, its breaks, and what it refuses."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -421,6 +421,46 @@ def test_a_segment_beyond_its_bound_is_a_media_error() -> None:
     audio = start(Source(fps=None), small(10_000))
     with pytest.raises(MediaError, match="more than 10000 bytes"):
         audio.push(Source(fps=None, duration_s=3).frames())
+
+
+def stamped(stamps_ms: Iterable[int], size: int) -> list[Sample]:
+    data = picture(idr=True, size=size)
+    return [Sample(TrackKind.VIDEO, stamp_ms, stamp_ms, True, data) for stamp_ms in stamps_ms]
+
+
+def test_segments_that_breaks_cut_short_share_one_bound() -> None:
+    """A break a picture was a segment a picture, each of any size: gigabytes in a window."""
+    segmenter = Segmenter(video=VIDEO_CONFIG, audio=None, settings=small(100_000))
+    for frame in stamped(range(0, 3000, 40), 100):
+        segmenter.push(frame)
+    for frame in stamped([100_000, 50_000] * 4, 10_000):
+        segmenter.push(frame)
+    with pytest.raises(MediaError, match="more than 100000 bytes"):
+        list(map(segmenter.push, stamped([100_000, 50_000] * 4, 10_000)))
+    segmenter.flush()
+
+
+def test_init_sections_that_breaks_bring_count_too() -> None:
+    segmenter = Segmenter(video=VIDEO_CONFIG, audio=None, settings=small(50_000))
+    for frame in stamped(range(0, 3000, 40), 100):
+        segmenter.push(frame)
+    (frame,) = stamped([3000], 10)
+
+    def change(padding: int) -> None:
+        record = VIDEO_CONFIG.record + bytes(padding)
+        segmenter.reconfigure(video=replace(VIDEO_CONFIG, record=record), audio=None)
+        segmenter.push(frame)
+
+    with pytest.raises(MediaError, match="more than 50000 bytes"):
+        list(map(change, range(2_000, 2_050)))
+
+
+def test_breaks_a_segment_apart_have_a_bound_each() -> None:
+    segmenter = Segmenter(video=VIDEO_CONFIG, audio=None, settings=small(100_000))
+    for epoch in range(20):
+        for frame in stamped(range(epoch % 2 * 50_000, epoch % 2 * 50_000 + 2200, 40), 1_000):
+            segmenter.push(frame)
+    assert segmenter.discontinuities == 19
 
 
 def test_misuse_is_a_usage_error() -> None:
