@@ -154,7 +154,7 @@ def rotate_key(connection: sqlite3.Connection, stream_id: str) -> tuple[Stream, 
 
 
 def delete(connection: sqlite3.Connection, stream_id: str) -> None:
-    """Remove one stream."""
+    """Remove one stream; raises `UnknownStreamError` if there is none."""
     with transaction(connection):
         if not connection.execute("DELETE FROM streams WHERE id = ?", (stream_id,)).rowcount:
             raise UnknownStreamError(stream_id)

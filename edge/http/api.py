@@ -50,7 +50,7 @@ class Api:
         self._backend = backend
 
     async def create(self, request: Request, body: bytes) -> Response:
-        """`POST /api/streams`: needs the admin token."""
+        """`POST /api/streams`: needs the admin token, else raises `WrongKey`."""
         token = request.bearer
         if token is None or not await self._backend.is_admin(token):
             raise WrongKey
