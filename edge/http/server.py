@@ -79,6 +79,7 @@ class _Server:
         self, listener: trio.abc.Listener[trio.abc.Stream], connection_nursery: trio.Nursery
     ) -> None:
         """Accept for ever, and close the listener in the end."""
+        is_failing = False
         async with listener:
             while True:
                 try:
@@ -86,9 +87,12 @@ class _Server:
                 except OSError as error:
                     if error.errno not in _ACCEPT_RETRY:
                         raise
-                    _logger.error("cannot accept http connections", reason=error.strerror)
+                    if not is_failing:  # said once: a log that grows with it fills the disk
+                        _logger.error("cannot accept http connections", reason=error.strerror)
+                    is_failing = True
                     await trio.sleep(_ACCEPT_RETRY_S)
                     continue
+                is_failing = False
                 # Counted here, not in the new task: a burst must not slip through.
                 address = _address_of(stream)
                 if self._refusing >= _MAX_REFUSING:
@@ -100,9 +104,10 @@ class _Server:
                     connection = HttpConnection(
                         stream, self._app, settings=self.settings, date=self._date
                     )
+                    network = _network_of(address)
                     self._connections.add(connection)
-                    self._by_address[address] += 1
-                    connection_nursery.start_soon(self._serve, connection, address)
+                    self._by_address[network] += 1
+                    connection_nursery.start_soon(self._serve, connection, network)
 
     def drain(self) -> None:
         """Ask every connection to end after what it is doing."""
@@ -113,16 +118,16 @@ class _Server:
         if len(self._connections) >= self.settings.max_connections:
             return True
         limit = self.settings.max_connections_per_address
-        return self._by_address[address] >= limit and not _is_loopback(address)
+        return self._by_address[_network_of(address)] >= limit and not _is_loopback(address)
 
-    async def _serve(self, connection: HttpConnection, address: str) -> None:
+    async def _serve(self, connection: HttpConnection, network: str) -> None:
         try:
             await connection.run()
         finally:
             self._connections.discard(connection)
-            self._by_address[address] -= 1
-            if not self._by_address[address]:
-                del self._by_address[address]
+            self._by_address[network] -= 1
+            if not self._by_address[network]:
+                del self._by_address[network]
 
     async def _refuse(self, stream: trio.abc.Stream) -> None:
         try:
@@ -141,6 +146,14 @@ def _address_of(stream: trio.abc.Stream) -> str:
         return str(stream.socket.getpeername()[0])
     except OSError:
         return ""
+
+
+def _network_of(address: str) -> str:
+    """What counts as one address: of IPv6 the first 64 bits, for whoever has one has 2**64."""
+    if ":" not in address:
+        return address
+    ip = IPv6Address(address.partition("%")[0])
+    return str(ip.ipv4_mapped or IPv6Address(int(ip) >> 64 << 64))
 
 
 def _is_loopback(address: str) -> bool:

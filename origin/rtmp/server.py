@@ -19,10 +19,12 @@ one that catches `Exception`.
 May import rtmpcore, trio and structlog.
 """
 
+import errno
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from secrets import token_bytes, token_hex
 from typing import Final, Protocol
 
@@ -49,6 +51,10 @@ from rtmpcore import (
 from rtmpcore.handshake import RANDOM_BYTES
 
 REARMS_PER_TIMEOUT: Final = 20
+ACCEPT_RETRY: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+"""accept() failing for want of descriptors or memory: wait, then try again."""
+
+ACCEPT_RETRY_S: Final = 0.1
 """How often, at the most, media moves the deadline within one time-out."""
 
 MEDIA: Final = (VideoMessage, AudioMessage)
@@ -140,15 +146,29 @@ class RtmpServer:
         """Accept from the listeners until cancelled; connections end with it."""
         async with trio.open_nursery() as connections_nursery:
             connections_nursery.start_soon(self._pump.run)
-            connections_nursery.start_soon(self._accept, listeners, connections_nursery)
+            for listener in listeners:
+                connections_nursery.start_soon(self._accept, listener, connections_nursery)
             task_status.started()
 
     async def _accept(
-        self, listeners: Sequence[trio.SocketListener], connections_nursery: trio.Nursery
+        self, listener: trio.SocketListener, connections_nursery: trio.Nursery
     ) -> None:
-        await trio.serve_listeners(
-            self._serve_socket, list(listeners), handler_nursery=connections_nursery
-        )
+        # trio.serve_listeners does the same, but with a traceback for every failure.
+        is_failing = False
+        async with listener:
+            while True:
+                try:
+                    stream = await listener.accept()
+                except OSError as error:
+                    if error.errno not in ACCEPT_RETRY:
+                        raise
+                    if not is_failing:  # said once: a log that grows with it fills the disk
+                        log.error("cannot accept publishers", reason=error.strerror)
+                    is_failing = True
+                    await trio.sleep(ACCEPT_RETRY_S)
+                else:
+                    is_failing = False
+                    connections_nursery.start_soon(self._serve_socket, stream)
 
     async def _serve_socket(self, stream: trio.SocketStream) -> None:
         try:
@@ -181,7 +201,8 @@ class RtmpServer:
     def _is_crowded(self, address: str) -> bool:
         # Our own machine is exempt: relays and the demo are not a flood.
         limit = self._settings.max_connections_per_address
-        return self._by_address[address] >= limit and address not in ("127.0.0.1", "::1")
+        crowd = self._by_address[_network_of(address)]
+        return crowd >= limit and address not in ("127.0.0.1", "::1")
 
     async def _serve_admitted(
         self,
@@ -193,16 +214,17 @@ class RtmpServer:
             stream, self._pump, self._admit, self._settings, connection_log
         )
         started_s = trio.current_time()
-        self._by_address[address] += 1
+        network = _network_of(address)
+        self._by_address[network] += 1
         try:
             await publisher.run()
         except Exception:
             publisher.conclude("internal error")
             connection_log.exception("connection failed")
         finally:
-            self._by_address[address] -= 1
-            if not self._by_address[address]:
-                del self._by_address[address]  # the table is no longer than the list of peers
+            self._by_address[network] -= 1
+            if not self._by_address[network]:
+                del self._by_address[network]  # the table is no longer than the list of peers
             connection_log.info(
                 "connection closed",
                 reason=publisher.reason or "server stopping",
@@ -340,6 +362,14 @@ class _PublisherConnection:
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.close()
+
+
+def _network_of(address: str) -> str:
+    """What counts as one address: of IPv6 the first 64 bits, for whoever has one has 2**64."""
+    if ":" not in address:
+        return address
+    ip = IPv6Address(address.partition("%")[0])
+    return str(ip.ipv4_mapped or IPv6Address(int(ip) >> 64 << 64))
 
 
 def _find_dead_peers(stream: trio.SocketStream, patience_s: float) -> None:

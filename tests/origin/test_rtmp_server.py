@@ -1,5 +1,6 @@
 """The RTMP server over memory streams: phases, deadlines, refusals, garbage, cancellation."""
 
+import errno
 import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,6 +15,7 @@ from structlog.testing import capture_logs
 from trio.testing import (
     MemoryReceiveStream,
     MemorySendStream,
+    MockClock,
     memory_stream_pair,
     memory_stream_pump,
 )
@@ -428,6 +430,66 @@ async def test_loopback_is_exempt_from_the_bound_per_address() -> None:
             assert await second.receive_some()
             await first.aclose()
             await second.aclose()
+
+
+async def test_an_ipv6_host_cannot_get_around_the_bound_per_address() -> None:
+    """It has 2**64 addresses."""
+    with capture_logs() as logs:
+        studio = make_studio(logs, RtmpServerSettings(max_connections_per_address=1))
+        async with studio.connect("2001:db8::1") as first:
+            await trio.testing.wait_all_tasks_blocked()
+            async with studio.connect("2001:db8::2") as second:
+                assert await read_to_end(second) == b""
+            async with studio.connect("2001:db8:0:1::1") as other:
+                await other.send_all(wire.C0_C1)
+                assert await other.receive_some()
+                await other.aclose()
+            await first.aclose()
+        assert studio.server.connections == 0
+
+
+class StarvedListener:
+    """Has no descriptor for the first connections."""
+
+    def __init__(self, error_number: int) -> None:
+        self.failures_left = 20
+        self.is_closed = False
+        self.waits = trio.Event()
+        self._error_number = error_number
+
+    async def accept(self) -> trio.SocketStream:
+        await trio.lowlevel.checkpoint()
+        if self.failures_left:
+            self.failures_left -= 1
+            raise OSError(self._error_number, "no")
+        self.waits.set()
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def __aenter__(self) -> "StarvedListener":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.is_closed = True
+
+
+async def test_out_of_descriptors_is_waited_out(
+    studio: Studio, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    listener = StarvedListener(errno.EMFILE)
+    await nursery.start(studio.server.serve, [listener])
+    await listener.waits.wait()
+    assert trio.current_time() >= 2
+    # Once: tens of lines a second would fill the disk as well.
+    assert [line["event"] for line in studio.logs] == ["cannot accept publishers"]
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_broken_listener_ends_the_server(studio: Studio) -> None:
+    listener = StarvedListener(errno.EINVAL)
+    with pytest.RaisesGroup(OSError, flatten_subgroups=True):
+        await studio.server.serve([listener])  # type: ignore[list-item]
+    assert listener.is_closed
 
 
 # -- cancellation
