@@ -42,6 +42,9 @@ class CreatedStream(StreamInfo, rename="camel", frozen=True, kw_only=True):
 
     stream_key: str
 
+    def __repr__(self) -> str:
+        return f"CreatedStream(id={self.id!r})"  # a repr goes into logs
+
 
 class CreateStreamRequest(
     msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True

@@ -64,9 +64,9 @@ class ConnectRejected:
 class CreateStream:
     """The client asks for a message stream to publish on (7.2.1.3). Answered by `StreamCreated`."""
 
-    name: str = ""
+    name: str = field(default="", repr=False)
     """The name to be published. When given, releaseStream and FCPublish go first, as Flash Media
-    Live Encoder does and some servers expect."""
+    Live Encoder does and some servers expect. Kept out of repr: it is the stream key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

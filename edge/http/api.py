@@ -42,6 +42,9 @@ class _KeyRequest(msgspec.Struct, rename="camel", frozen=True, forbid_unknown_fi
 
     stream_key: str | None = None
 
+    def __repr__(self) -> str:
+        return "_KeyRequest(...)"  # a repr goes into logs
+
 
 class Api:
     """Handlers of `/api/streams...` but playlists; they may raise `HttpError` or `BackendError`."""

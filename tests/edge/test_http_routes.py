@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from edge.errors import Unavailable
+from edge.http.api import _KeyRequest
 from edge.http.hls_app import FIRST_SEGMENT_WAIT_S
 from edge.live import LiveStreams
 
@@ -434,6 +435,10 @@ async def test_head_of_an_api_answer(
     head = await client.get("/api/streams/a", method="HEAD")
     assert head.fields["content-length"] == str(len(full.body))
     assert (await client.get("/api/streams/a")).body == full.body
+
+
+def test_a_key_is_in_no_repr() -> None:
+    assert "secret" not in repr(_KeyRequest(stream_key="secret"))
 
 
 async def test_a_failing_backend_is_a_500_that_says_nothing(

@@ -52,6 +52,8 @@ async def test_a_new_stream_is_idle_and_shows_its_key_once(house: House) -> None
     assert await house.backend.owns(made.id, made.stream_key)
     info = await house.backend.get_stream(made.id)
     assert made.stream_key not in repr(info)
+    assert made.stream_key not in repr(made)
+    assert made.id in repr(made)
 
 
 async def test_start_and_end_show_at_once(house: House) -> None:

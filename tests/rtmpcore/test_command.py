@@ -15,6 +15,7 @@ from rtmp_peers import (
 from rtmpcore import (
     Connect,
     ConnectRejected,
+    CreateStream,
     Limits,
     Publish,
     PublishRefusal,
@@ -136,6 +137,7 @@ def test_publish_without_a_name_is_told_so(values: list[bytes]) -> None:
 
 def test_a_key_is_in_no_repr() -> None:
     assert "secret" not in repr(Publish(stream_id=1, name="secret", query="token=secret"))
+    assert "secret" not in repr(CreateStream(name="secret"))
 
 
 @pytest.mark.parametrize(
