@@ -8,7 +8,8 @@ nothing by it: a playlist is of no use before its first segment is complete.
 A GOP that has been seen says little if the encoder places IDR pictures where scenes change; x264
 writes its limit into the first keyframe, and that is believed (up to max_gop_s).
 
-Bounds: max_gop_s of media and max_probe_bytes. Past either, the probe ends with what is known.
+Bounds: max_gop_s of media, max_probe_bytes and `MAX_SAMPLES`. Past any of them, the probe ends with
+what is known.
 """
 
 from fractions import Fraction
@@ -24,6 +25,10 @@ AUDIO_LEAD_MS: Final = 1_000
 
 SAMPLE_OVERHEAD_BYTES: Final = 256
 """What a held sample costs besides its data, roughly: so that empty samples cannot pile up."""
+
+MAX_SAMPLES: Final = 4096
+"""Most samples held: 12 s of 240 pictures a second with audio. They are replayed in one step, in
+which nobody else is served: some 15 ms, and not the 400 ms of as many as fit the bytes."""
 
 
 class Probe:
@@ -63,7 +68,11 @@ class Probe:
         elapsed_ms = sample.dts_ms - self._first_ms
         if sample.kind is TrackKind.AUDIO:
             elapsed_ms -= AUDIO_LEAD_MS
-        if elapsed_ms >= self._longest_ms or self._bytes >= self._settings.max_probe_bytes:
+        if (
+            elapsed_ms >= self._longest_ms
+            or self._bytes >= self._settings.max_probe_bytes
+            or len(self.held) >= MAX_SAMPLES
+        ):
             return True
         if sample.kind is TrackKind.AUDIO or not is_idr:
             return False

@@ -8,7 +8,7 @@ from segmenter_runs import Driver, constant
 
 import hls
 from hls import Sample, SegmenterSettings, TrackKind
-from hls.probe import SAMPLE_OVERHEAD_BYTES, Probe
+from hls.probe import MAX_SAMPLES, SAMPLE_OVERHEAD_BYTES, Probe
 
 DRIVER = Driver(hls)
 VIDEO_CONFIG = DRIVER.video
@@ -48,6 +48,16 @@ def test_it_ends_at_its_bounds() -> None:
     probe, _ = probed(constant(30, gop=900, audio_rate=None), max_probe_bytes=10_000)
     held = sum(len(s.data) + SAMPLE_OVERHEAD_BYTES for s, _ in probe.held)
     assert 10_000 <= held < 10_300
+
+
+def test_it_ends_at_its_bound_of_samples() -> None:
+    """Stamps that stand still and pictures of a few bytes reach no other bound for long."""
+    first = sample(constant(30).frames()[0])
+    probe = Probe(VIDEO_CONFIG, SegmenterSettings(), first)
+    for _ in range(MAX_SAMPLES - 1):
+        assert not probe.ends_before(first, is_idr=False)
+        probe.hold(first, is_idr=False)
+    assert probe.ends_before(first, is_idr=False)
 
 
 def test_what_it_saw_is_in_the_plan() -> None:
