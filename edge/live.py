@@ -13,6 +13,8 @@ May import: `hls`, `edge.table`, `edge.http.response`. Spec: rfc8216bis-22, sect
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from edge.http.response import Response, error_response, make_response
 from edge.table import Gate, ResponseTable
@@ -31,6 +33,7 @@ _MEDIA_CACHE = "public, max-age=86400, immutable"
 # cache may answer a crowd for one second.
 _PLAIN_CACHE = "public, max-age=0, s-maxage=1"
 
+NOT_LIVE = error_response(404, "the stream is not live")
 _GONE = error_response(404, "this broadcast is over")
 
 
@@ -209,11 +212,70 @@ class LiveStream:
         return self._master
 
 
+class Anteroom:
+    """Holds the playlist requests of a stream that is live and has not sent any media yet.
+
+    Its renditions are not known before the first media, so a request waits here by its words
+    (quality and directives; no quality for the multivariant playlist) and then where they lead.
+    """
+
+    def __init__(self) -> None:
+        self._table: ResponseTable[tuple[str | None, Directives]] = ResponseTable()
+
+    def gate(
+        self, quality: str | None, directives: Directives
+    ) -> Gate[tuple[str | None, Directives]]:
+        """Return the gate for a request, shared with all that ask the same."""
+        return self._table.gate((quality, directives))
+
+    def enter(self, stream: LiveStream) -> None:
+        """Let everybody in: who can be answered now is, all others wait at gates of `stream`."""
+        for (quality, directives), gate in self._table.gates():
+            rendition = stream.renditions.get(quality) if quality is not None else None
+            if quality is None:
+                answer: Response | Gate[Any] = stream.master()
+            elif rendition is None:
+                answer = NOT_LIVE
+            else:
+                answer = rendition.playlist(directives)
+            if isinstance(answer, Response):
+                gate.open(answer)
+            else:
+                answer.add(partial(_pass_on, answer, gate))
+
+    def close(self) -> None:
+        """The broadcast is over before it began: everybody is answered 404."""
+        self._table.close(NOT_LIVE)
+
+
+def _pass_on(answered: Gate[Any], waiting: Gate[Any]) -> None:
+    if answered.response is not None:
+        waiting.open(answered.response)
+
+
 class LiveStreams:
     """All broadcasts that can be watched here, by stream id."""
 
     def __init__(self) -> None:
         self._streams: dict[str, LiveStream] = {}
+        self._announced: dict[str, Anteroom] = {}
+
+    def announce(self, stream_id: str) -> None:
+        """Hold playlist requests for a stream that has gone live, until `open` or `withdraw`.
+
+        Until then the media of the broadcast before goes on being served.
+        """
+        self._announced.setdefault(stream_id, Anteroom())
+
+    def withdraw(self, stream_id: str) -> None:
+        """Take an announcement back: no media came. Without one, nothing happens."""
+        anteroom = self._announced.pop(stream_id, None)
+        if anteroom is not None:
+            anteroom.close()
+
+    def anteroom(self, stream_id: str) -> Anteroom | None:
+        """Where playlist requests for this stream wait, or None unless it is announced."""
+        return self._announced.get(stream_id)
 
     def open(self, stream_id: str, renditions: Mapping[str, LiveRendition]) -> None:
         """Serve a broadcast, best rendition first; one that is still open is closed before.
@@ -221,7 +283,10 @@ class LiveStreams:
         May be called before anything is published: requests are held until the first segment.
         """
         self.close(stream_id)
-        self._streams[stream_id] = LiveStream(renditions)
+        stream = self._streams[stream_id] = LiveStream(renditions)
+        anteroom = self._announced.pop(stream_id, None)
+        if anteroom is not None:
+            anteroom.enter(stream)
 
     def close(self, stream_id: str) -> None:
         """Stop serving a broadcast; an unknown id is ignored.

@@ -83,6 +83,10 @@ class ResponseTable(Generic[K]):
             gate = self._gates[key] = Gate(self._gates, key)
         return gate
 
+    def gates(self) -> list[tuple[K, Gate[K]]]:
+        """Return every gate with its key, as a list of the caller's own."""
+        return list(self._gates.items())
+
     def publish(
         self,
         *,
@@ -101,7 +105,7 @@ class ResponseTable(Generic[K]):
         self._responses.update(put)
         for name in drop:
             self._responses.pop(name, None)
-        for key, gate in list(self._gates.items()):
+        for key, gate in self.gates():
             response = judge(key)
             if response is not None:
                 gate.open(response)

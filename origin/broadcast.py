@@ -135,6 +135,7 @@ class Broadcasts:
             raise AlreadyLiveError
         broadcast = Broadcast(stream_id, self._clock())
         self._live[stream_id] = broadcast
+        self._live_streams.announce(stream_id)
         self._note(broadcast)
         log.info("broadcast started", stream=stream_id)
         return broadcast
@@ -288,6 +289,7 @@ class Broadcasts:
 
     def _begin_linger(self, broadcast: Broadcast) -> None:
         if broadcast.rendition is None:
+            self._live_streams.withdraw(broadcast.stream_id)
             return
         timeline = broadcast.rendition.timeline
         if not timeline.ready:  # nobody has seen anything of it

@@ -77,8 +77,7 @@ def test_a_wheel_from_the_sdist_holds_compiled_kernels(sdist: Path, tmp_path: Pa
 
 
 def test_a_missing_cython_source_ends_the_build_with_one_line(sdist: Path, tmp_path: Path) -> None:
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
+    assert run("tar", "-xf", str(sdist), cwd=tmp_path).returncode == 0
     (tree,) = tmp_path.iterdir()
     (tree / "native" / "_chunk.pyx").unlink()
     built = run(sys.executable, "setup.py", "-q", "build_ext", cwd=tree)

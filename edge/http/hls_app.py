@@ -5,14 +5,17 @@ Pure lookups in `edge.live`; how long a request may be held is decided here.
 Spec: rfc8216bis-22, sections 6.2.5.2 (blocking reload) and 6.2.6 (preload hints).
 """
 
+from typing import Any
+
 from edge.http.messages import Answer, Hold, Request
 from edge.http.response import Response, error_response
-from edge.live import LiveRendition, LiveStreams
+from edge.live import NOT_LIVE, LiveRendition, LiveStreams
 from edge.table import Gate
 from hls.request import BadRequest, Directives, parse_directives
 
 FIRST_SEGMENT_WAIT_S = 8.0
-"""How long a player that comes before the first segment is complete is held (then 503, try again).
+"""How long a player that comes before the first segment is complete is held (then 503, try again),
+or before the first media of a stream that is live.
 
 The first segment ends with the second keyframe: two seconds with sound settings, up to ten with
 OBS's default. Under the ten seconds that hls.js waits for a first byte.
@@ -21,7 +24,6 @@ OBS's default. Under the ten seconds that hls.js waits for a first byte.
 _BLOCKED_TARGETS = 3
 """Target durations: "a server SHOULD return 503 ... blocked for more than three" (6.2.5.2)."""
 
-_NOT_LIVE = error_response(404, "the stream is not live")
 _NO_SUCH_MEDIA = error_response(404, "no such media")
 _NOT_YET = error_response(503, "the first segment is not complete yet", extra={"Retry-After": "1"})
 _STALLED = error_response(503, "nothing new from the broadcaster", extra={"Retry-After": "1"})
@@ -35,20 +37,26 @@ class HlsApp:
 
     def master(self, stream_id: str) -> Answer:
         """Answer `GET /api/streams/{id}/master.m3u8`."""
+        anteroom = self._live.anteroom(stream_id)
+        if anteroom is not None:
+            return _await_media(anteroom.gate(None, Directives()))
         stream = self._live.get(stream_id)
         if stream is None:
-            return _NOT_LIVE
+            return NOT_LIVE
         answer = stream.master()
-        return Hold(answer, FIRST_SEGMENT_WAIT_S, _NOT_YET) if isinstance(answer, Gate) else answer
+        return _await_media(answer) if isinstance(answer, Gate) else answer
 
     def playlist(self, stream_id: str, quality: str, request: Request) -> Answer:
         """Answer `GET /api/streams/{id}/{quality}/playlist.m3u8`."""
-        rendition = self._rendition(stream_id, quality)
-        if rendition is None:
-            return _NOT_LIVE
         directives = parse_directives(request.query)
         if isinstance(directives, BadRequest):
             return error_response(400, directives.reason)
+        anteroom = self._live.anteroom(stream_id)
+        if anteroom is not None:
+            return _await_media(anteroom.gate(quality, directives))
+        rendition = self._rendition(stream_id, quality)
+        if rendition is None:
+            return NOT_LIVE
         return self._held(rendition, rendition.playlist(directives))
 
     def media(self, stream_id: str, quality: str, name: str) -> Answer:
@@ -67,6 +75,10 @@ class HlsApp:
         if isinstance(answer, Response):
             return answer
         if not rendition.timeline.ready:
-            return Hold(answer, FIRST_SEGMENT_WAIT_S, _NOT_YET)
+            return _await_media(answer)
         target_s = rendition.timeline.presentation.target_duration_s
         return Hold(answer, _BLOCKED_TARGETS * target_s, _STALLED)
+
+
+def _await_media(gate: Gate[Any]) -> Hold:
+    return Hold(gate, FIRST_SEGMENT_WAIT_S, _NOT_YET)

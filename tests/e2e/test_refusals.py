@@ -52,7 +52,7 @@ def test_second_publisher_is_refused_as_busy_and_the_first_goes_on(
 def test_no_page_log_or_error_tells_a_key(
     clip_of: Callable[[ClipSpec], Clip], origin: Origin, tmp_path: Path
 ) -> None:
-    """Every address of the contract, with right and wrong credentials, live and ended.
+    """Every address of the API and the pages, with right and wrong credentials, live and ended.
 
     `running_origin` searches the log, every body and every command line on the way out.
     """

@@ -61,6 +61,20 @@ async def test_a_first_segment_that_does_not_come_is_503(
     assert trio.current_time() - began == pytest.approx(FIRST_SEGMENT_WAIT_S)
 
 
+@pytest.mark.parametrize("path", ["master.m3u8", "source/playlist.m3u8"])
+async def test_a_live_stream_without_media_holds_players_and_then_says_503(
+    autojump_clock: "MockClock", connect: "Connect", live: LiveStreams, path: str
+) -> None:
+    live.announce("two")
+    began = trio.current_time()
+    answer = await connect().get(f"/api/streams/two/{path}")
+    assert answer.status == 503
+    assert answer.fields["retry-after"] == "1"
+    assert trio.current_time() - began == pytest.approx(FIRST_SEGMENT_WAIT_S)
+    live.withdraw("two")
+    assert (await connect().get(f"/api/streams/two/{path}")).status == 404
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -174,6 +174,55 @@ def test_the_master_waits_for_every_rendition(make_feed: Callable[..., "Feed"]) 
     assert stream.master() is gate.response
 
 
+def test_who_comes_before_the_first_media_waits_for_it(make_feed: Callable[..., "Feed"]) -> None:
+    live = LiveStreams()
+    live.announce("one")
+    anteroom = live.anteroom("one")
+    assert anteroom is not None
+    master, plain = anteroom.gate(None, PLAIN), anteroom.gate("source", PLAIN)
+    far, elsewhere = anteroom.gate("source", Directives(9)), anteroom.gate("4k", PLAIN)
+    assert anteroom.gate(None, PLAIN) is master
+    woken: list[str] = []
+    master.add(lambda: woken.append("master"))
+    feed = make_feed("source")
+    live.open("one", {"source": feed.rendition})
+    assert live.anteroom("one") is None
+    assert elsewhere.response is not None  # known at once: there is no such rendition
+    assert elsewhere.response.status == 404
+    assert not woken
+    feed.ready()
+    assert woken == ["master"]
+    assert b"source/playlist.m3u8" in body(master.response)
+    assert plain.response is feed.rendition.playlist(PLAIN)
+    assert far.response is not None  # nobody could know before
+    assert far.response.status == 400
+
+
+def test_who_comes_late_to_the_anteroom_is_answered_at_once(feed: "Feed") -> None:
+    feed.ready()
+    live = LiveStreams()
+    live.announce("one")
+    anteroom = live.anteroom("one")
+    assert anteroom is not None
+    gate = anteroom.gate("source", PLAIN)
+    live.open("one", {"source": feed.rendition})
+    assert gate.response is feed.rendition.playlist(PLAIN)
+
+
+def test_a_broadcast_that_ends_before_it_began_is_404(make_feed: Callable[..., "Feed"]) -> None:
+    live = LiveStreams()
+    live.withdraw("one")  # nothing to take back
+    live.announce("one")
+    live.announce("one")  # no second room
+    anteroom = live.anteroom("one")
+    assert anteroom is not None
+    gate = anteroom.gate(None, PLAIN)
+    live.withdraw("one")
+    assert live.anteroom("one") is None
+    assert gate.response is not None
+    assert gate.response.status == 404
+
+
 def test_the_master_of_an_ended_broadcast_is_gone(live: LiveStreams, feed: "Feed") -> None:
     stream = live.get("one")
     assert stream is not None

@@ -1,9 +1,7 @@
 """The `ffmpeg` and `ffprobe` programs: publisher, and strict reader of what came out."""
 
-import json
 import subprocess
 from pathlib import Path
-from typing import Any
 
 from child_process import Child, need_programs
 
@@ -27,11 +25,3 @@ def ffprobe_warnings(source: str | Path, *, timeout_s: float = 30.0) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, check=False)
     complaint = done.stderr.strip()
     return complaint if done.returncode == 0 else f"exit code {done.returncode}: {complaint}"
-
-
-def ffprobe_streams(source: str | Path, *, timeout_s: float = 30.0) -> list[dict[str, Any]]:
-    """What ffprobe says of each track, packets counted."""
-    argv = ["ffprobe", "-v", "error", "-count_packets", "-show_streams", "-of", "json", str(source)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, check=True)
-    streams: list[dict[str, Any]] = json.loads(done.stdout)["streams"]
-    return streams

@@ -6,7 +6,7 @@ once, every playlist text kept. `judge` then hands the harvest to readers that s
 Headrace: the strict reader of `playlist_reader`, m3u8 in its strict mode, PyAV's demuxer and
 decoders, the ffprobe program.
 
-Rule names (PT-03, BR-02 ...) are those of the project's conformance reference.
+Rule names (PT-03, BR-02 ...) are those that `hls_rules` explains.
 """
 
 import contextlib
