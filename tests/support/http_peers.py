@@ -4,6 +4,7 @@ A deliberately naive client: it knows status line, fields and Content-Length and
 shares no code with `edge` (nor with h11).
 """
 
+import json
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -116,3 +117,13 @@ def dribble(sender: MemoryStream, receiver: MemoryStream) -> None:
             await trio.testing.wait_all_tasks_blocked()
 
     sender.send_stream.send_all_hook = pump
+
+
+def error_of(answer: HttpAnswer) -> str:
+    """Return the text of an error answer, whose form is the same everywhere."""
+    assert answer.fields["content-type"] == "application/json"
+    assert answer.fields["cache-control"] == "no-store"
+    assert answer.fields["access-control-allow-origin"] == "*"
+    value = json.loads(answer.body)
+    assert list(value) == ["error"]
+    return str(value["error"])
