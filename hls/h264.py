@@ -15,16 +15,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from hls.bits import BitReader
 from hls.errors import MediaError
-
-MAX_DIMENSION: Final = 16_384
-"""Level 6.2 allows 16,880 pixels a side; no browser decodes more than this."""
-
-MAX_RECORD_BYTES: Final = 16 * 1024
-"""A real one has under 200 bytes. It is copied into every init section that it changes."""
+from hls.picture import (
+    MAX_RECORD_BYTES,
+    check_size,
+    claimed_frame_rate,
+    read_vui_head,
+    square_width,
+    without_emulation_prevention,
+)
 
 MAX_NAL_UNITS: Final = 16_384
 """In one sample: far beyond any encoder's slices and padding, and some 5 ms to walk. Without it ten
@@ -38,17 +40,13 @@ _NAL_SPS: Final = 7
 # 7.3.2.1.1: the profiles whose SPS carries chroma format and scaling lists.
 _HIGH_PROFILES: Final = frozenset((44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244))
 
-# Table E-1, aspect_ratio_idc 1 to 16.
-_ASPECT_RATIOS: Final = (
-    (1, 1), (12, 11), (10, 11), (16, 11), (40, 33), (24, 11), (20, 11), (32, 11),
-    (80, 33), (18, 11), (15, 11), (64, 33), (160, 99), (4, 3), (3, 2), (2, 1),
-)  # fmt: skip
-_EXTENDED_SAR: Final = 255
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AvcConfig:
     """A parsed AVCDecoderConfigurationRecord; equal records are equal configurations."""
+
+    FOURCC: ClassVar[bytes] = b"avc1"
+    """Name of the sample entry."""
 
     record: bytes
     """The record itself, as it goes into the ``avcC`` box."""
@@ -74,8 +72,7 @@ class AvcConfig:
     @property
     def display_width(self) -> int:
         """Picture width in square pixels: ``width`` corrected by the sample aspect ratio."""
-        horizontal, vertical = self.sample_aspect_ratio
-        return max(1, (self.width * horizontal + vertical // 2) // vertical)
+        return square_width(self.width, self.sample_aspect_ratio)
 
     @classmethod
     def parse(cls, record: bytes) -> "AvcConfig":
@@ -103,7 +100,7 @@ class AvcConfig:
         pps_units, _ = _parameter_sets(record, end, record[end])
         if not sps_units or not pps_units:
             raise MediaError("AVC configuration lacks an SPS or a PPS")
-        sps = _parse_sps(sps_units[0])
+        sps = parse_sps(sps_units[0])
         return cls(
             record=bytes(record),
             length_size=length_size,
@@ -213,23 +210,37 @@ def _parameter_sets(record: bytes, position: int, count: int) -> tuple[list[byte
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Sps:
+class AvcSps:
+    """What is read of a sequence parameter set. Units and bounds as in `AvcConfig`."""
+
+    profile: int
+    chroma_format: int
+    """0 to 3; 1 is 4:2:0."""
+    bit_depth_luma: int
+    bit_depth_chroma: int
     width: int
     height: int
     sample_aspect_ratio: tuple[int, int]
     frame_rate: Fraction | None
 
 
-def _parse_sps(unit: bytes) -> _Sps:
-    """Read seq_parameter_set_rbsp (7.3.2.1.1) as far as the VUI's timing."""
+def parse_sps(unit: bytes) -> AvcSps:
+    """Read seq_parameter_set_rbsp (7.3.2.1.1) as far as the VUI's timing.
+
+    Args:
+        unit: The NAL unit, its one-byte header included.
+
+    Raises:
+        MediaError: It is another unit, is truncated, or says what cannot be.
+    """
     if not unit or unit[0] & 0x1F != _NAL_SPS:
         raise MediaError("AVC configuration has another NAL unit in place of its SPS")
-    # 7.4.1: 00 00 03 stands for 00 00 wherever it occurs.
-    bits = BitReader(unit[1:].replace(b"\x00\x00\x03", b"\x00\x00"), "SPS")
+    bits = BitReader(without_emulation_prevention(unit[1:]), "SPS")
     profile = bits.read(8)
     bits.skip(16)  # constraint flags, level_idc: the record's copy counts
     bits.unsigned()  # seq_parameter_set_id
     chroma_format = 1
+    bit_depth_luma = bit_depth_chroma = 8
     monochrome_planes = False
     if profile in _HIGH_PROFILES:
         chroma_format = bits.unsigned()
@@ -237,8 +248,8 @@ def _parse_sps(unit: bytes) -> _Sps:
             raise MediaError(f"SPS has chroma format {chroma_format}")
         if chroma_format == 3:
             monochrome_planes = bits.flag()  # separate_colour_plane_flag
-        bits.unsigned()  # bit_depth_luma_minus8
-        bits.unsigned()  # bit_depth_chroma_minus8
+        bit_depth_luma = 8 + bits.unsigned()
+        bit_depth_chroma = 8 + bits.unsigned()
         bits.skip(1)  # qpprime_y_zero_transform_bypass_flag
         if bits.flag():
             for index in range(8 if chroma_format != 3 else 12):
@@ -263,12 +274,15 @@ def _parse_sps(unit: bytes) -> _Sps:
         left, right, top, bottom = (bits.unsigned() for _ in range(4))
         width -= unit_x * (left + right)
         height -= unit_y * (top + bottom)
-    if not (0 < width <= MAX_DIMENSION and 0 < height <= MAX_DIMENSION):
-        raise MediaError(f"SPS has a picture of {width} by {height} pixels")
+    check_size(width, height, "SPS")
     sample_aspect_ratio, frame_rate = (1, 1), None
     if bits.flag():
         sample_aspect_ratio, frame_rate = _parse_vui(bits)
-    return _Sps(
+    return AvcSps(
+        profile=profile,
+        chroma_format=chroma_format,
+        bit_depth_luma=bit_depth_luma,
+        bit_depth_chroma=bit_depth_chroma,
         width=width,
         height=height,
         sample_aspect_ratio=sample_aspect_ratio,
@@ -305,29 +319,9 @@ def _skip_picture_order(bits: BitReader) -> None:
 
 def _parse_vui(bits: BitReader) -> tuple[tuple[int, int], Fraction | None]:
     """Return sample aspect ratio and frame rate out of vui_parameters() (E.1.1)."""
-    aspect = (1, 1)
-    if bits.flag():
-        indicator = bits.read(8)
-        if indicator == _EXTENDED_SAR:
-            aspect = (bits.read(16), bits.read(16))
-        elif 1 <= indicator <= len(_ASPECT_RATIOS):
-            aspect = _ASPECT_RATIOS[indicator - 1]
-        # E.2.1: 0 in either means unspecified. Beyond 16 to 1 it is an encoder's mistake.
-        if not (0 < aspect[0] <= 16 * aspect[1] and aspect[1] <= 16 * aspect[0]):
-            aspect = (1, 1)
-    if bits.flag():
-        bits.skip(1)  # overscan_appropriate_flag
-    if bits.flag():
-        bits.skip(4)  # video_format, video_full_range_flag
-        if bits.flag():
-            bits.skip(24)  # colour_primaries, transfer_characteristics, matrix_coefficients
-    if bits.flag():
-        bits.unsigned()  # chroma_sample_loc_type_top_field
-        bits.unsigned()  # chroma_sample_loc_type_bottom_field
+    aspect = read_vui_head(bits)
     frame_rate = None
     if bits.flag():
         ticks, scale = bits.read(32), bits.read(32)
-        # E.2.1: a tick is a field, two make a frame. Outside 1 to 1000 fps it is a placeholder.
-        if ticks and 1 <= Fraction(scale, 2 * ticks) <= 1000:
-            frame_rate = Fraction(scale, 2 * ticks)
+        frame_rate = claimed_frame_rate(scale, 2 * ticks)  # E.2.1: a tick is a field
     return aspect, frame_rate

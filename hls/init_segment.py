@@ -3,7 +3,7 @@
 Says what the tracks are and nothing of what is in them: all sample tables are empty and all
 durations zero, since fragments follow (rfc8216bis 3.1.2)::
 
-    ftyp iso6, cmfc, mp42
+    ftyp iso6, cmfc, mp42                                      and av01, if it is that
     moov
       mvhd
       trak (tkhd mdia (mdhd hdlr minf (vmhd|smhd dinf stbl)))    one for each track
@@ -12,7 +12,8 @@ durations zero, since fragments follow (rfc8216bis 3.1.2)::
 The same configurations always give the same bytes, so equal bytes mean nothing has changed.
 
 Spec: ISO/IEC 14496-12, 4.3 (ftyp), 8.2 to 8.8 (moov), 12.1, 12.2 (sample entries, pasp); 14496-14,
-5.6 (esds, mp4a); 14496-15, 5.4.2 (avc1, avcC).
+5.6 (esds, mp4a); 14496-15, 5.4.2, 8.4.1 (avc1, avcC, hvc1, hvcC); AV1 Codec ISO Media File Format
+Binding, 2.1 to 2.3 (brand, av01, av1C).
 """
 
 import struct
@@ -21,16 +22,22 @@ from typing import Final
 from hls.aac import AacConfig
 from hls.clock import VIDEO_TIMESCALE
 from hls.fragment import AUDIO_TRACK_ID, VIDEO_TRACK_ID
-from hls.h264 import AvcConfig
+from hls.video import VideoConfig
 
 _MOVIE_TIMESCALE: Final = 1000
 _UNITY_MATRIX: Final = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 _UNDETERMINED: Final = 0x55C4  # ISO 639-2 "und", five bits a letter
 _TRACK_ENABLED_IN_MOVIE: Final = 3
 
+# Sample entry -> the box in it that holds the decoder configuration record.
+_RECORD_BOXES: Final = {b"avc1": b"avcC", b"hvc1": b"hvcC", b"av01": b"av1C"}
 
-def build_init_segment(video: AvcConfig | None, audio: AacConfig | None) -> bytes:
+
+def build_init_segment(video: VideoConfig | None, audio: AacConfig | None) -> bytes:
     """Return the init segment for these tracks, at least one of which is not None."""
+    brands = b"iso6cmfcmp42"
+    if video is not None and video.FOURCC == b"av01":
+        brands += b"av01"  # AV1's binding, 2.1: it shall be there
     traks = b""
     trexes = b""
     if video is not None:
@@ -39,7 +46,7 @@ def build_init_segment(video: AvcConfig | None, audio: AacConfig | None) -> byte
     if audio is not None:
         traks += _audio_trak(audio)
         trexes += _trex(AUDIO_TRACK_ID)
-    return _box(b"ftyp", b"iso6", b"\0\0\0\1", b"iso6cmfcmp42") + _box(
+    return _box(b"ftyp", b"iso6", b"\0\0\0\1", brands) + _box(
         b"moov", _mvhd(), traks, _box(b"mvex", trexes)
     )
 
@@ -95,16 +102,16 @@ def _trak(
     return _box(b"trak", tkhd, _box(b"mdia", mdhd, hdlr, minf))
 
 
-def _video_trak(config: AvcConfig) -> bytes:
+def _video_trak(config: VideoConfig) -> bytes:
     horizontal, vertical = config.sample_aspect_ratio
     entry = _box(
-        b"avc1",
+        config.FOURCC,
         struct.pack(">6xH16x", 1),  # data_reference_index
         struct.pack(">2H", config.width, config.height),
         struct.pack(">3IH", 0x480000, 0x480000, 0, 1),  # 72 dpi twice, reserved, frame_count
         bytes(32),  # compressorname
         struct.pack(">Hh", 24, -1),  # depth, pre_defined
-        _box(b"avcC", config.record),
+        _box(_RECORD_BOXES[config.FOURCC], config.record),
         _box(b"pasp", struct.pack(">2I", horizontal, vertical)),
     )
     return _trak(

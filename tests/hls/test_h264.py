@@ -11,11 +11,11 @@ from media_samples import PPS, SpsFields, avc_record, nal, picture, x264_options
 from hls.errors import MediaError
 from hls.h264 import (
     MAX_NAL_UNITS,
-    MAX_RECORD_BYTES,
     AvcConfig,
     declared_keyframe_interval,
     scan_nal_units,
 )
+from hls.picture import MAX_RECORD_BYTES
 
 # Made once by x264, as ffmpeg and OBS write it: High 4.2, 1920x1080, 60 frames a second.
 X264_RECORD = bytes.fromhex(

@@ -1,15 +1,20 @@
 """Init segments, read back by an independent box walker."""
 
+import io
 import struct
+from fractions import Fraction
 
+import av
 import pytest
 from media_samples import SpsFields, asc, avc_record
-from mp4_boxes import full_box, read_init
+from mp4_boxes import full_box, read_init, walk
 from segmenter_runs import Driver
+from video_records import HevcSpsFields, av1_record, hevc_record
 
 import hls
 from hls import AacConfig, AvcConfig
 from hls.init_segment import build_init_segment
+from hls.video import VideoConfig, parse_video_config
 
 DRIVER = Driver(hls)
 AUDIO_CONFIG = DRIVER.audio
@@ -52,6 +57,66 @@ def test_the_video_entry_holds_the_record_and_the_shape_of_a_pixel() -> None:
     assert track.entry.one(b"avcC").payload == config.record
     assert struct.unpack(">2I", track.entry.one(b"pasp").payload) == (16, 15)
     assert track.display_size == (768, 576)
+
+
+RECORDS = [
+    pytest.param(
+        b"avc1",
+        b"avcC",
+        avc_record(
+            SpsFields(
+                width_mbs=45, height_map_units=36, aspect_idc=255, extended_sar=(16, 15)
+            ).unit()
+        ),
+        id="avc1",
+    ),
+    pytest.param(
+        b"hvc1",
+        b"hvcC",
+        hevc_record(
+            HevcSpsFields(width=720, height=576, aspect_idc=255, extended_sar=(16, 15)).unit()
+        ),
+        id="hvc1",
+    ),
+    pytest.param(b"av01", b"av1C", av1_record(), id="av01"),
+]
+
+
+@pytest.mark.parametrize(("fourcc", "box", "record"), RECORDS)
+def test_the_entry_of_each_codec(fourcc: bytes, box: bytes, record: bytes) -> None:
+    config = parse_video_config(fourcc, record)
+    init = read_init(build_init_segment(config, AUDIO_CONFIG))
+    assert init.brands == (b"iso6", b"iso6", b"cmfc", b"mp42", *[b"av01"] * (fourcc == b"av01"))
+    video, audio = init.tracks
+    assert (video.track_id, video.handler, video.timescale) == (1, b"vide", 90_000)
+    assert audio.entry.kind == b"mp4a"
+    assert video.display_size == (config.display_width, config.height)
+    assert video.entry.kind == fourcc
+    assert struct.unpack_from(">H16x2H", video.entry.payload, 6) == (
+        1,
+        config.width,
+        config.height,
+    )
+    configuration, pixel = walk(video.entry.payload[78:])
+    assert (configuration.kind, configuration.payload) == (box, record)
+    assert (pixel.kind, struct.unpack(">2I", pixel.payload)) == (
+        b"pasp",
+        config.sample_aspect_ratio,
+    )
+
+
+@pytest.mark.parametrize(("fourcc", "box", "record"), RECORDS)
+def test_ffmpeg_reads_it_alone(fourcc: bytes, box: bytes, record: bytes) -> None:
+    config: VideoConfig = parse_video_config(fourcc, record)
+    data = build_init_segment(config, None)
+    assert box in data
+    with av.open(io.BytesIO(data)) as container:
+        (stream,) = container.streams.video
+        context = stream.codec_context
+        assert context.codec_tag == fourcc.decode()
+        assert context.extradata == record
+        assert (context.width, context.height) == (config.width, config.height)
+        assert stream.sample_aspect_ratio == Fraction(*config.sample_aspect_ratio)
 
 
 @pytest.mark.parametrize(
