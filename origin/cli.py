@@ -19,6 +19,7 @@ from origin import app
 from origin.config import Settings, load_settings
 from origin.errors import StartupError
 from origin.log import configure_logging, redact
+from origin.transcode.rungs import DEFAULT_LADDER
 
 PROGRAM: Final = "headrace-origin"
 
@@ -122,7 +123,8 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
 @click.option("--http", metavar="HOST:PORT", help="For viewers.  [default: 127.0.0.1:8080]")
 @click.option("--rtmp", metavar="HOST:PORT", help="For publishers.  [default: 127.0.0.1:1935]")
 @click.option("--data", metavar="DIR", help="State and secrets.  [default: ./headrace-data]")
-@click.option("--ladder", metavar="SPEC", help='Renditions; only "none" so far.  [default: none]')
+@click.option("--ladder", metavar="SPEC", help=f'Rungs, or "none".  [default: {DEFAULT_LADDER}]')
+@click.option("--encoder", metavar="NAME", help='Of the rungs, or "auto".  [default: libx264]')
 @click.option("--demo", is_flag=True, default=None, help="Publish a built-in demo broadcast.")
 @click.option("--log-format", metavar="text|json", help="Log lines on stderr.  [default: text]")
 @click.option(

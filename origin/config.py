@@ -1,15 +1,16 @@
 """The origin's settings: one frozen value, gathered from a TOML file, the environment and flags.
 
-Later sources win: defaults, then ``--config FILE`` (flat TOML, keys as the fields below), then
-``HEADRACE_<FIELD>`` variables, then flags. Each value is checked on its own, so that an error can
-name the setting and the source it came from, in one line; then what must hold between settings is
-checked. A setting that is unknown is an error too: a typing mistake must not silently leave a
-default in force.
+Later sources win: defaults, then ``--config FILE`` (flat TOML, keys as the fields below; only
+``rungs`` is a list of tables), then ``HEADRACE_<FIELD>`` variables, then flags. Each value is
+checked on its own, so that an error can name the setting and the source it came from, in one line;
+then what must hold between settings is checked. A setting that is unknown is an error too: a typing
+mistake must not silently leave a default in force.
 
 Pure but for reading the file.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,18 @@ import msgspec
 
 from control.admin_token import AdminToken
 from origin.errors import ConfigError
+from origin.transcode.rungs import (
+    DEFAULT_LADDER,
+    FALLBACK_ENCODER,
+    MAX_CONFIGURED,
+    EncoderName,
+    Ladder,
+    RungError,
+    RungOverride,
+    check_presets,
+    configured_rungs,
+    parse_ladder,
+)
 
 ENVIRONMENT_PREFIX: Final = "HEADRACE_"
 
@@ -95,8 +108,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     demo: bool = False
     """Whether to publish the built-in demo broadcast."""
 
-    ladder: str = "none"
-    """Renditions to transcode to. Only "none" (the source as it comes) exists in this version."""
+    ladder: str = DEFAULT_LADDER
+    """Renditions to transcode to: names of rungs with commas between them, or "none". A broadcast
+    gets those that are smaller than its source and that this machine can carry."""
+
+    rungs: Annotated[tuple[RungOverride, ...], msgspec.Meta(max_length=MAX_CONFIGURED)] = ()
+    """Rungs that are changed or added, by name. It has no flag; a variable holds JSON."""
+
+    encoder: EncoderName | Literal["auto"] = FALLBACK_ENCODER
+    """What encodes the rungs that do not say. "auto" takes the first that works here."""
+
+    max_gop_s: Annotated[float, msgspec.Meta(ge=1, le=10)] = 4.0
+    """Longest keyframe interval at which the source is passed through, seconds, if there is a
+    ladder. Above it a rung of the source's size is encoded in its place."""
+
+    transcode_cores: Annotated[float, msgspec.Meta(ge=0, le=1024)] = 0.0
+    """Cores that transcoding may fill; 0: those of the machine, but for a reserve."""
+
+    transcode_memory_mb: Annotated[int, msgspec.Meta(ge=256, le=65536)] = 2048
+    """Address space of one broadcast's worker, MiB: more than it ever holds in memory."""
 
     log_format: Literal["text", "json"] = "text"
     """Lines for people (text) or for machines (json), on stderr."""
@@ -146,6 +176,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """`rtmp`, parsed."""
         return parse_address(self.rtmp)
 
+    @property
+    def quality_ladder(self) -> Ladder:
+        """`ladder`, `rungs` and `encoder`, put together."""
+        return parse_ladder(self.ladder, rungs=configured_rungs(self.rungs), encoder=self.encoder)
+
 
 _FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
 
@@ -171,13 +206,14 @@ def load_settings(
     """
     if config_file is None and environment.get("HEADRACE_CONFIG"):
         config_file = Path(environment["HEADRACE_CONFIG"])
-    given = (
+    given: tuple[_Given, ...] = (
         *(_file_settings(config_file) if config_file else ()),
         *_environment_settings(environment),
         *_flag_settings(flags or {}),
     )
     # Every value is checked, also one that a later source replaces.
     settings = Settings(**{setting.name: _checked(setting) for setting in given})
+    _check_ladder(settings, given)
     if settings.part_target_s > settings.segment_target_s / 2:
         sources = {setting.name: setting.source for setting in given}
         culprit = sources.get("part_target_s") or sources["segment_target_s"]
@@ -229,22 +265,52 @@ def _flag_settings(flags: Mapping[str, Any]) -> Iterator[_Given]:
             yield _Given(name, value, "--" + name.replace("_", "-"), is_text=True)
 
 
+#: Where in a nested value msgspec found the mistake: it ends the text.
+_PATH: Final = re.compile(r" - at `\$([^`]*)`$")
+
+
 def _checked(setting: _Given) -> Any:
     """Convert a value to its field's type and check it, or name the setting it was for."""
     try:
         value = msgspec.convert(
-            setting.value,
+            _from_json(setting) if setting.name == "rungs" else setting.value,
             _FIELDS[setting.name].type,
             strict=not setting.is_text,
             dec_hook=_to_path,
         )
         _check_value(setting.name, value)
     except (msgspec.ValidationError, ValueError) as error:
-        text = str(error).replace("`", "")
+        text = str(error)
+        place = _PATH.search(text)
+        where = error.where if isinstance(error, RungError) else place[1] if place else ""
+        text = _PATH.sub("", text).replace("`", "")
         if setting.is_text:
             text = text.removesuffix(", got str")  # true of every variable and flag
-        raise ConfigError(f"{setting.source}: {text[:1].lower()}{text[1:]}") from None
+        raise ConfigError(f"{setting.source}{where}: {text[:1].lower()}{text[1:]}") from None
     return value
+
+
+def _from_json(setting: _Given) -> Any:
+    """A list of tables; where everything is text, it is JSON."""
+    if not setting.is_text:
+        return setting.value
+    try:
+        return msgspec.json.decode(setting.value)
+    except msgspec.DecodeError:
+        raise ValueError("expected a JSON list of objects") from None
+
+
+def _check_ladder(settings: Settings, given: tuple[_Given, ...]) -> None:
+    """Check that the ladder, the rungs and the encoder fit together."""
+    sources = {setting.name: setting.source for setting in given}
+    try:
+        ladder = settings.quality_ladder
+    except RungError as error:
+        raise ConfigError(f"{sources['ladder']}: {error}") from None
+    try:
+        check_presets(ladder)
+    except RungError as error:
+        raise ConfigError(f"{sources['rungs']}: {error}") from None
 
 
 def _to_path(type_: type, value: Any) -> Any:
@@ -259,5 +325,5 @@ def _check_value(name: str, value: Any) -> None:
         parse_address(value)
     elif name == "admin_token" and value is not None:
         AdminToken(value)
-    elif name == "ladder" and value != "none":
-        raise ValueError('only "none" works: transcoding is not in this version')
+    elif name == "rungs":
+        configured_rungs(value)

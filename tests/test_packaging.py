@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -47,6 +48,19 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return archive
 
 
+def test_every_package_is_named_in_the_project_file() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    named = project["tool"]["setuptools"]["packages"]
+    roots = {name.partition(".")[0] for name in named}
+    found = {
+        ".".join(folder.relative_to(ROOT).parts)
+        for root in roots
+        for folder in (ROOT / root, *(ROOT / root).rglob("*"))
+        if folder.is_dir() and "node_modules" not in folder.parts and any(folder.glob("*.py"))
+    }
+    assert sorted(named) == sorted(found)
+
+
 def test_the_sdist_holds_cython_sources_tests_and_no_generated_c(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
@@ -69,6 +83,11 @@ def test_a_wheel_from_the_sdist_holds_compiled_kernels(sdist: Path, tmp_path: Pa
     for kernel in KERNELS:
         assert [n for n in names if n.startswith(f"native/{kernel}.") and n.endswith(".so")]
     assert "edge/web/watch.html" in names
+    assert "origin/transcode/worker.py" in names
+    (entry_points,) = (name for name in names if name.endswith("/entry_points.txt"))
+    commands = (target / entry_points).read_text()
+    assert "headrace = origin.tool:main" in commands
+    assert "headrace-origin = origin.cli:main" in commands
     # From an empty folder and without this checkout on the path, the wheel's own kernels load.
     check = "import native; print(native.IMPLEMENTATION, native.__file__)"
     seen = run(sys.executable, "-S", "-c", check, cwd=tmp_path, PYTHONPATH=str(target))

@@ -13,9 +13,18 @@ from edge.errors import BackendError
 from edge.http.api import Api, refusal
 from edge.http.hls_app import HlsApp
 from edge.http.messages import Answer, Call, HttpError, Request
-from edge.http.response import PREFLIGHT, Response, error_response, json_response
+from edge.http.response import (
+    PREFLIGHT,
+    Response,
+    error_response,
+    json_response,
+    make_response,
+)
 from edge.live import LiveStreams
 from edge.web import Pages
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""What Prometheus' text format is called."""
 
 _READ = ("GET", "HEAD")
 
@@ -29,13 +38,23 @@ class App:
         live: The broadcasts that can be watched here; somebody else fills it.
         backend: The owner of the truth about streams.
         pages: The web pages; loaded from the package if None.
+        metrics: Renders the figures of this process for Prometheus, without blocking; None: there
+            are none. Anybody may ask.
     """
 
-    def __init__(self, *, live: LiveStreams, backend: Backend, pages: Pages | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        live: LiveStreams,
+        backend: Backend,
+        pages: Pages | None = None,
+        metrics: Callable[[], bytes] | None = None,
+    ) -> None:
         self._live = live
         self._hls = HlsApp(live)
         self._api = Api(backend)
         self._pages = Pages.load() if pages is None else pages
+        self._metrics = metrics
 
     def route(self, request: Request) -> Answer:
         """Decide how to answer a request; never blocks.
@@ -65,6 +84,10 @@ class App:
                 return _call(request, {"POST": partial(api.end, stream_id)})
             case ["", "health"]:
                 return _read(request) or self._health()
+            case ["", "metrics"] if self._metrics is not None:
+                return _read(request) or make_response(
+                    200, (self._metrics(),), content_type=METRICS_TYPE
+                )
             case ["", "watch", _]:
                 return _read(request) or self._pages.watch
         page = self._pages.get(request.path, request.query)

@@ -8,12 +8,13 @@ import trio.testing
 from http_peers import error_of
 
 from edge.http.hls_app import FIRST_SEGMENT_WAIT_S
+from edge.http.routes import App
 from edge.live import LiveStreams
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    from .conftest import Connect, Feed
+    from .conftest import Connect, FakeBackend, Feed
 
 BASE = "/api/streams/one"
 PLAYLIST = f"{BASE}/source/playlist.m3u8"
@@ -299,3 +300,33 @@ async def test_assets_are_cached_for_ever_under_their_hash(
         assert other.fields["cache-control"] == "no-cache"
     script = await client.get("/static/watch.js")
     assert script.fields["content-type"] == "text/javascript; charset=utf-8"
+
+
+# --- metrics
+
+
+async def test_metrics_are_rendered_for_whoever_asks(
+    autojump_clock: "MockClock", connect: "Connect", live: LiveStreams, backend: "FakeBackend"
+) -> None:
+    asked: list[int] = []
+
+    def render() -> bytes:
+        asked.append(1)
+        return b"answers_total %d\n" % len(asked)
+
+    client = connect(App(live=live, backend=backend, metrics=render))
+    answer = await client.get("/metrics")
+    assert (answer.status, answer.body) == (200, b"answers_total 1\n")
+    assert answer.fields["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert answer.fields["cache-control"] == "no-store"
+    assert (await client.get("/metrics")).body == b"answers_total 2\n"
+    head = await client.get("/metrics", method="HEAD")
+    assert (head.status, head.fields["content-length"]) == (200, "16")
+    assert (await client.post("/metrics", "")).status == 405
+    assert len(asked) == 3
+
+
+async def test_without_metrics_there_is_no_such_page(
+    autojump_clock: "MockClock", connect: "Connect"
+) -> None:
+    assert (await connect().get("/metrics")).status == 404

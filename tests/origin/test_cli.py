@@ -62,7 +62,8 @@ def test_flags_reach_the_app_as_settings(app: AppInstaller, tmp_path: Path) -> N
     config.write_text("window_segments = 9")
     arguments = [
         *("--config", str(config), "--http", "[::1]:0", "--rtmp", "localhost:0"),
-        *("--data", str(tmp_path), "--ladder", "none", "--demo", "--log-format", "json"),
+        *("--data", str(tmp_path), "--ladder", "720p,360p", "--encoder", "auto"),
+        *("--demo", "--log-format", "json"),
     ]
     assert cli.run(arguments) == 0
     assert seen == [
@@ -70,6 +71,8 @@ def test_flags_reach_the_app_as_settings(app: AppInstaller, tmp_path: Path) -> N
             http="[::1]:0",
             rtmp="localhost:0",
             data=tmp_path,
+            ladder="720p,360p",
+            encoder="auto",
             demo=True,
             log_format="json",
             window_segments=9,
@@ -105,7 +108,12 @@ def test_help_and_version_answer_and_run_nothing(
     [
         (["--http", "x"], "--http: expected HOST:PORT"),
         (["--rtmp", "::1:1935"], "--rtmp: an IPv6 address goes in brackets: [::1]:8080"),
-        (["--ladder", "720p"], '--ladder: only "none" works: transcoding is not in this version'),
+        (
+            ["--ladder", "720"],
+            "--ladder: no rung is named '720'; choose from 1080p, 720p, 480p, 360p,"
+            ' or say "none"',
+        ),
+        (["--encoder", "x264"], "--encoder: invalid enum value 'x264'"),
         (["--log-format", "xml"], "--log-format: invalid enum value 'xml'"),
         (["--config", "/nonexistent.toml"], "/nonexistent.toml: No such file or directory"),
         (["extra"], "Got unexpected extra argument (extra)"),
@@ -259,7 +267,7 @@ async def test_the_real_command_leaves_with_0_after_a_signal(
 ) -> None:
     command = [
         *(sys.executable, "-m", "origin", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0"),
-        *("--data", str(tmp_path / "data"), "--log-format", "json"),
+        *("--data", str(tmp_path / "data"), "--ladder", "none", "--log-format", "json"),
     ]
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:

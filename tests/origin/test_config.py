@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from origin.config import Address, Settings, load_settings, parse_address
 from origin.errors import ConfigError, StartupError
+from origin.transcode.rungs import RungOverride, RungSettings
 
 
 def _load(
@@ -27,7 +28,9 @@ def test_without_any_source_the_documented_defaults_hold(tmp_path: Path) -> None
     assert settings.http_address == Address("127.0.0.1", 8080)
     assert settings.rtmp_address == Address("127.0.0.1", 1935)
     assert settings.data == Path("headrace-data")
-    assert (settings.demo, settings.ladder, settings.admin_token) == (False, "none", None)
+    assert (settings.demo, settings.admin_token) == (False, None)
+    assert (settings.ladder, settings.encoder) == ("1080p,720p,480p,360p", "libx264")
+    assert [rung.name for rung in settings.quality_ladder.rungs] == settings.ladder.split(",")
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
@@ -156,10 +159,158 @@ def test_a_mistake_in_the_environment_is_named(
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("ladder", ["720p,480p", "1080p", "", "None"])
-def test_a_ladder_is_refused_for_now(tmp_path: Path, ladder: str) -> None:
-    with pytest.raises(ConfigError, match=r'^--ladder: only "none" works: transcoding is not in'):
+@pytest.mark.parametrize(
+    ("ladder", "message"),
+    [
+        ("", "--ladder: no rung is named ''; choose from 1080p, 720p, 480p, 360p, or say \"none\""),
+        ("720p,", "--ladder: no rung is named ''; choose"),
+        ("None", "--ladder: no rung is named 'None'; choose"),
+        ("720p,144p", "--ladder: no rung is named '144p'; choose"),
+        ("720p,480p,720p", "--ladder: it names a rung twice"),
+    ],
+)
+def test_a_ladder_that_cannot_be_is_named(tmp_path: Path, ladder: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         _load(tmp_path, ladder=ladder)
+    assert str(caught.value).startswith(message)
+
+
+RUNGS = """
+ladder = "small,720p"
+encoder = "libx265"
+[[rungs]]
+name = "720p"
+bitrate_kbps = 3000
+encoder = "libx264"
+[[rungs]]
+name = "small"
+height = 240
+bitrate_kbps = 250
+max_fps = 25
+preset = "fast"
+"""
+
+
+def test_rungs_are_changed_and_added_by_name(tmp_path: Path) -> None:
+    ladder = _load(tmp_path, RUNGS).quality_ladder
+    assert ladder.rungs == (
+        RungSettings(
+            name="720p", height=720, bitrate_kbps=3000, max_fps=60, preset=None, encoder="libx264"
+        ),
+        RungSettings(
+            name="small", height=240, bitrate_kbps=250, max_fps=25, preset="fast", encoder=None
+        ),
+    )
+    assert ladder.encoder == "libx265"
+    assert [rung.name for rung in ladder.known] == ["1080p", "720p", "480p", "360p", "small"]
+
+
+def test_a_variable_holds_rungs_as_json(tmp_path: Path) -> None:
+    rungs = '[{"name": "360p", "bitrate_kbps": 600}]'
+    settings = _load(tmp_path, RUNGS, {"HEADRACE_RUNGS": rungs}, ladder="360p")
+    assert settings.rungs == (RungOverride(name="360p", bitrate_kbps=600),)
+    assert [rung.bitrate_kbps for rung in settings.quality_ladder.rungs] == [600]
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("rungs = 3", "{file}: rungs: expected array, got int"),
+        ('rungs = ["720p"]', "{file}: rungs[0]: expected object, got str"),
+        ("[[rungs]]\nheight = 300", "{file}: rungs[0]: object missing required field name"),
+        (
+            '[[rungs]]\nname = "a"\ntallness = 300',
+            "{file}: rungs[0]: object contains unknown field tallness",
+        ),
+        (
+            '[[rungs]]\nname = "360p"\n[[rungs]]\nname = "a"\nheight = 4400\nbitrate_kbps = 100',
+            "{file}: rungs[1].height: expected int <= 4320",
+        ),
+        (
+            '[[rungs]]\nname = "360p"\nbitrate_kbps = "500"',
+            "{file}: rungs[0].bitrate_kbps: expected int | null, got str",
+        ),
+        (
+            '[[rungs]]\nname = "360p"\nencoder = "x264"',
+            "{file}: rungs[0].encoder: invalid enum value 'x264'",
+        ),
+        ('[[rungs]]\nname = "a"\nheight = 300', "{file}: rungs[0]: a new rung needs bitrate_kbps"),
+        (
+            '[[rungs]]\nname = "a"\nbitrate_kbps = 300',
+            "{file}: rungs[0]: a new rung needs height",
+        ),
+        (
+            '[[rungs]]\nname = "a/b"\nheight = 300\nbitrate_kbps = 300',
+            "{file}: rungs[0].name: expected up to 16 characters of a-z 0-9 _ -",
+        ),
+        (
+            '[[rungs]]\nname = "source"\nheight = 300\nbitrate_kbps = 300',
+            "{file}: rungs[0].name: 'source' cannot be the name of a rung",
+        ),
+        (
+            '[[rungs]]\nname = "360p"\n[[rungs]]\nname = "360p"',
+            "{file}: rungs[1].name: '360p' is there already",
+        ),
+        (
+            '[[rungs]]\nname = "360p"\nheight = 240',
+            "{file}: rungs[0].name: '360p' says another height than 240",
+        ),
+        (
+            'encoder = "h264_nvenc"\n[[rungs]]\nname = "360p"\npreset = "veryfast"',
+            "{file}: rungs: h264_nvenc has no preset 'veryfast' (rung 360p),"
+            " but p7, p6, p5, p4, p3, p2, p1",
+        ),
+        (
+            '[[rungs]]\nname = "360p"\nencoder = "h264_vaapi"\npreset = "fast"',
+            "{file}: rungs: h264_vaapi has no preset 'fast' (rung 360p), but none",
+        ),
+        ("max_gop_s = 0.5", "{file}: max_gop_s: expected float >= 1.0"),
+        ("transcode_memory_mb = 100", "{file}: transcode_memory_mb: expected int >= 256"),
+        ("transcode_cores = -1", "{file}: transcode_cores: expected float >= 0.0"),
+        ('ladder = ["720p"]', "{file}: ladder: expected str, got array"),
+    ],
+)
+def test_a_mistake_about_transcoding_is_named(tmp_path: Path, toml: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, toml)
+    assert str(caught.value) == message.format(file=tmp_path / "h.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("720p", "HEADRACE_RUNGS: expected a JSON list of objects"),
+        ('"720p"', "HEADRACE_RUNGS: expected array"),
+        ('[{"name": "360p", "height": 1}]', "HEADRACE_RUNGS[0].height: expected int >= 64"),
+    ],
+)
+def test_a_mistake_in_the_variable_of_rungs_is_named(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, environment={"HEADRACE_RUNGS": text})
+    assert str(caught.value) == message
+
+
+def test_rungs_have_a_bound(tmp_path: Path) -> None:
+    toml = "".join(
+        f'[[rungs]]\nname = "r{n}"\nheight = {100 + n}\nbitrate_kbps = 100\n' for n in range(33)
+    )
+    with pytest.raises(ConfigError, match=r"rungs: expected array of length <= 32$"):
+        _load(tmp_path, toml)
+
+
+def test_presets_are_checked_against_the_encoder_that_won(tmp_path: Path) -> None:
+    toml = 'encoder = "h264_nvenc"\n[[rungs]]\nname = "360p"\npreset = "p1"'
+    assert _load(tmp_path, toml).quality_ladder.rungs[-1].preset == "p1"
+    with pytest.raises(ConfigError, match="rungs: libx264 has no preset 'p1'"):
+        _load(tmp_path, toml, encoder="libx264")
+
+
+def test_only_the_ladder_that_wins_must_fit_the_rungs_that_win(tmp_path: Path) -> None:
+    assert _load(tmp_path, 'ladder = "999p"', ladder="720p").ladder == "720p"
+    with pytest.raises(ConfigError, match=r"h\.toml: ladder: no rung is named 'small'"):
+        _load(tmp_path, RUNGS, {"HEADRACE_RUNGS": "[]"})
 
 
 def test_a_flag_is_named_as_it_was_typed(tmp_path: Path) -> None:
@@ -247,7 +398,11 @@ def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
     assert parse_address(str(address)) == address
 
 
-@given(st.dictionaries(st.sampled_from(["http", "data", "demo", "window_segments"]), st.text()))
+@given(
+    st.dictionaries(
+        st.sampled_from(["http", "data", "demo", "window_segments", "ladder", "rungs"]), st.text()
+    )
+)
 def test_any_environment_gives_settings_or_one_line(values: dict[str, str]) -> None:
     environment = {"HEADRACE_" + name.upper(): text for name, text in values.items()}
     try:
