@@ -163,23 +163,71 @@ class LiveRendition:
 
 
 class LiveStream:
-    """The renditions of one broadcast under one multivariant playlist."""
+    """The renditions of one broadcast under one multivariant playlist.
+
+    Players read the multivariant playlist once. So it is held until everything that is *awaited*
+    has come or been given up, and a rendition that has gone bad is *hidden* from new viewers while
+    those who watch it go on being served.
+
+    Args:
+        renditions: Served and awaited from now on, best first.
+    """
 
     def __init__(self, renditions: Mapping[str, LiveRendition]) -> None:
-        self.renditions = dict(renditions)
+        self.renditions: dict[str, LiveRendition] = {}
+        self.order: Sequence[str] = tuple(renditions)
+        """Every name that is or may be listed, best first."""
+        self._awaited: set[str] = set()
+        self._hidden: set[str] = set()
         self._table: ResponseTable[None] = ResponseTable()
         self._variants: list[VariantInfo] = []
         self._master = _GONE
-        for rendition in self.renditions.values():
-            rendition.on_change = self._on_change
+        for name, rendition in renditions.items():
+            self.add(rendition)
+            self.expect(name)
 
     @property
     def ended(self) -> bool:
         """True once every rendition has ended."""
         return all(rendition.timeline.ended for rendition in self.renditions.values())
 
+    @property
+    def listed(self) -> list[str]:
+        """Names of the renditions that the multivariant playlist lists now, best first."""
+        return [
+            name
+            for name in self.order
+            if name in self.renditions
+            and name not in self._hidden
+            and self.renditions[name].timeline.ready
+        ]
+
+    def add(self, rendition: LiveRendition) -> None:
+        """Serve a rendition; `order` says where it stands."""
+        self.renditions[rendition.name] = rendition
+        rendition.on_change = self._on_change
+
+    def expect(self, name: str) -> None:
+        """Hold the multivariant playlist until this rendition is ready or `give_up` is called."""
+        self._awaited.add(name)
+
+    def give_up(self, name: str) -> None:
+        """Do not wait for a rendition any longer; it may still come."""
+        self._awaited.discard(name)
+        self._on_change()
+
+    def hide(self, name: str) -> None:
+        """Leave a rendition out of the multivariant playlist, and do not wait for it."""
+        self._hidden.add(name)
+        self.give_up(name)
+
+    def show(self, name: str) -> None:
+        """List a rendition again."""
+        self._hidden.discard(name)
+        self._on_change()
+
     def master(self) -> Response | Gate[None]:
-        """Return the multivariant playlist, or a gate until each rendition has a first segment."""
+        """Return the multivariant playlist, or a gate until it can be written."""
         return self._judge() or self._table.gate(None)
 
     def close(self) -> None:
@@ -195,11 +243,11 @@ class LiveStream:
     def _judge(self) -> Response | None:
         if self.ended:
             return _GONE
-        if not all(rendition.timeline.ready for rendition in self.renditions.values()):
+        listed = self.listed
+        if not listed or any(self._is_missing(name) for name in self._awaited):
             return None
         variants = [
-            rendition.timeline.variant(f"{name}/playlist.m3u8")
-            for name, rendition in self.renditions.items()
+            self.renditions[name].timeline.variant(f"{name}/playlist.m3u8") for name in listed
         ]
         if variants != self._variants:
             self._variants = variants
@@ -210,6 +258,10 @@ class LiveStream:
                 cache_control=_PLAIN_CACHE,
             )
         return self._master
+
+    def _is_missing(self, name: str) -> bool:
+        rendition = self.renditions.get(name)
+        return rendition is None or not rendition.timeline.ready
 
 
 class Anteroom:
@@ -277,7 +329,11 @@ class LiveStreams:
         """Where playlist requests for this stream wait, or None unless it is announced."""
         return self._announced.get(stream_id)
 
-    def open(self, stream_id: str, renditions: Mapping[str, LiveRendition]) -> None:
+    def open(
+        self,
+        stream_id: str,
+        renditions: Mapping[str, LiveRendition],
+    ) -> LiveStream:
         """Serve a broadcast, best rendition first; one that is still open is closed before.
 
         May be called before anything is published: requests are held until the first segment.
@@ -287,6 +343,7 @@ class LiveStreams:
         anteroom = self._announced.pop(stream_id, None)
         if anteroom is not None:
             anteroom.enter(stream)
+        return stream
 
     def close(self, stream_id: str) -> None:
         """Stop serving a broadcast; an unknown id is ignored.

@@ -4,6 +4,7 @@
 
     process nursery
       |- broadcasts.run        store writes, ENDLISTs, freeing of media
+      |- transcoding.run       one task per broadcast that has a ladder, and its worker process
       |- serve_http            listeners, one task per viewer connection
       |- RtmpServer.serve      listeners, one task per publisher
       |- demo                  a child process, on request
@@ -42,7 +43,11 @@ from origin.config import Address, Settings
 from origin.demo.launch import run_demo
 from origin.errors import StartupError
 from origin.ingest import Ingest
+from origin.metrics import TranscodeMetrics
 from origin.rtmp.server import RtmpServer, RtmpServerSettings
+from origin.transcode import measure
+from origin.transcode.capacity import ESTIMATE
+from origin.transcode.service import TranscodeSettings, Transcoding
 
 #: Files in the data folder.
 DATABASE_NAME: Final = "headrace.sqlite3"
@@ -122,10 +127,13 @@ class _Origin:
             timeline_settings=TimelineSettings(window_segments=settings.window_segments),
         )
         backend = OriginBackend(store=store, broadcasts=self._broadcasts, admin_token=admin_token)
-        self._http_app = App(live=live, backend=backend)
+        metrics = TranscodeMetrics()
+        self._http_app = App(live=live, backend=backend, metrics=metrics.render)
+        self._transcoding = _transcoding(settings, self._broadcasts, metrics)
         ingest = Ingest(
             store=store,
             broadcasts=self._broadcasts,
+            transcoding=self._transcoding,
             segmenter_settings=SegmenterSettings(
                 segment_target_s=settings.segment_target_s, part_target_s=settings.part_target_s
             ),
@@ -151,6 +159,7 @@ class _Origin:
     ) -> None:
         """Start everything; returns when connections are accepted."""
         await process_nursery.start(self._broadcasts.run)
+        await process_nursery.start(self._transcoding.run)
         await process_nursery.start(self._serve_http, http)
         await process_nursery.start(self._serve_rtmp, rtmp)
 
@@ -202,6 +211,29 @@ class _Origin:
     ) -> None:
         with self._rtmp_scope:
             await self._rtmp_server.serve(listeners, task_status=task_status)
+
+
+def _transcoding(
+    settings: Settings, broadcasts: Broadcasts, metrics: TranscodeMetrics
+) -> Transcoding:
+    ladder = settings.quality_ladder
+    speed = measure.load(settings.data, ladder)
+    capacity = measure.open_capacity(
+        settings.transcode_cores, ESTIMATE if speed is None else speed.costs
+    )
+    metrics.watch_capacity(lambda: (capacity.bookable_cores, capacity.booked_cores))
+    return Transcoding(
+        settings=TranscodeSettings(
+            ladder=ladder,
+            max_gop_s=settings.max_gop_s,
+            memory_bytes=settings.transcode_memory_mb * 1024 * 1024,
+            folder=settings.data,
+        ),
+        speed=speed,
+        capacity=capacity,
+        broadcasts=broadcasts,
+        metrics=metrics,
+    )
 
 
 async def _cut_short(signals: AsyncIterator[int], process_scope: trio.CancelScope) -> None:

@@ -102,7 +102,7 @@ class OriginBackend:
 
     def _info(self, stream: Stream) -> StreamInfo:
         broadcast = self._broadcasts.live(stream.id)
-        playable = broadcast is not None and broadcast.rendition is not None
+        live = None if broadcast is None else broadcast.live
         status, started_at_s, ended_at_s = self._broadcasts.state(stream)
         return StreamInfo(
             id=stream.id,
@@ -111,7 +111,7 @@ class OriginBackend:
             broadcaster_id=stream.broadcaster_id,
             started_at=_iso8601(started_at_s),
             ended_at=_iso8601(ended_at_s),
-            quality=[SOURCE] if playable else [],
+            quality=[] if live is None else live.listed or [SOURCE],
             chat_enabled=stream.chat_enabled,
             recording_enabled=stream.recording_enabled,
         )

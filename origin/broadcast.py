@@ -28,7 +28,7 @@ import structlog
 import trio
 
 from control import Store, StoreError, Stream, StreamStatus, UnknownStreamError
-from edge.live import LiveRendition, LiveStreams
+from edge.live import LiveRendition, LiveStream, LiveStreams
 from hls.timeline import Timeline, TimelineSettings
 
 END_DELAY_S: Final = 0.6
@@ -68,6 +68,14 @@ class Feed(Protocol):
         ...
 
 
+class Ladder(Protocol):
+    """What a broadcast asks of the maker of its transcoded renditions."""
+
+    def finish(self) -> None:
+        """Publish what has come until now; nothing more will be. Synchronous; idempotent."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Broadcast:
     """One live period of a stream. Only `Broadcasts` changes it."""
@@ -86,14 +94,25 @@ class Broadcast:
     feed: Feed | None = None
     """Its publisher, if one is connected."""
 
-    rendition: LiveRendition | None = None
+    live: LiveStream | None = None
     """What viewers see of it; None before the first media arrives."""
+
+    media_started_at_s: float = 0.0
+    """Programme date-time of media time zero, UTC, once there is media."""
+
+    ladder: "Ladder | None" = None
+    """What makes its other renditions, if anything does."""
 
     endlist_due_s: float = 0.0
     """Trio time at which ENDLIST is due, once it has ended."""
 
     free_due_s: float = 0.0
     """Trio time at which its media goes."""
+
+    @property
+    def rendition(self) -> LiveRendition | None:
+        """The publisher's own media, or None before it arrives."""
+        return None if self.live is None else self.live.renditions[SOURCE]
 
 
 class Broadcasts:
@@ -156,16 +175,43 @@ class Broadcasts:
         """Begin to serve a live broadcast; call it when its first media has just arrived.
 
         The wall clock now is the programme date-time of media time zero.
+
+        Returns:
+            The rendition `SOURCE`; `Broadcast.live` has all that there are.
         """
-        timeline = Timeline(
-            token=broadcast.token, started_at_s=self._clock(), settings=self._timeline_settings
-        )
-        broadcast.rendition = LiveRendition(name=SOURCE, timeline=timeline)
+        broadcast.media_started_at_s = self._clock()
+        source = self._rendition(broadcast, SOURCE, 0)
         previous = self._ended.pop(broadcast.stream_id, None)
         if previous is not None:
             _end_playlist(previous)
-        self._live_streams.open(broadcast.stream_id, {SOURCE: broadcast.rendition})
-        return broadcast.rendition
+        broadcast.live = self._live_streams.open(broadcast.stream_id, {SOURCE: source})
+        return source
+
+    def add_rendition(
+        self, broadcast: Broadcast, name: str, *, discontinuity_sequence: int
+    ) -> LiveRendition:
+        """Serve another rendition of a broadcast that has media.
+
+        Args:
+            broadcast: It.
+            name: One that `LiveStream.order` has.
+            discontinuity_sequence: See `hls.Timeline`.
+        """
+        assert broadcast.live is not None
+        rendition = self._rendition(broadcast, name, discontinuity_sequence)
+        broadcast.live.add(rendition)
+        return rendition
+
+    def _rendition(
+        self, broadcast: Broadcast, name: str, discontinuity_sequence: int
+    ) -> LiveRendition:
+        timeline = Timeline(
+            token=broadcast.token,
+            started_at_s=broadcast.media_started_at_s,
+            settings=self._timeline_settings,
+            discontinuity_sequence=discontinuity_sequence,
+        )
+        return LiveRendition(name=name, timeline=timeline)
 
     def end(self, broadcast: Broadcast, reason: str) -> None:
         """End a broadcast and disconnect its publisher; no effect on one that has ended.
@@ -316,9 +362,13 @@ class Broadcasts:
 
 
 def _awaits_endlist(broadcast: Broadcast) -> bool:
-    return broadcast.rendition is not None and not broadcast.rendition.timeline.ended
+    return broadcast.live is not None and not broadcast.live.ended
 
 
 def _end_playlist(broadcast: Broadcast) -> None:
-    if broadcast.rendition is not None and not broadcast.rendition.timeline.ended:
-        broadcast.rendition.end()
+    if broadcast.ladder is not None:
+        broadcast.ladder.finish()
+    if broadcast.live is not None:
+        for rendition in broadcast.live.renditions.values():
+            if not rendition.timeline.ended:
+                rendition.end()

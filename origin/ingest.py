@@ -10,21 +10,27 @@ A publication ends once, from either side: the connection is over (`close`), or 
 One segmenter serves the whole publication: changed tracks (`origin.bridge.Tracks`) break its media
 with a discontinuity and a new init section, while msn and media clock run on.
 
+Where transcoding is on, a broadcast with video has a ladder: it gets every sample that the
+segmenter took, and follows the segmenter's events after the source has published them.
+
 May import hls, edge, control and origin's own; never rtmpcore, whose messages it only passes on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from control import Store, StoreError
-from hls import MediaError, MediaEvent
+from hls import AacConfig, AvcConfig, MediaError, MediaEvent, Sample, TrackKind
 from hls.segmenter import Segmenter
 from hls.segmenter_settings import SegmenterSettings
 from origin.bridge import Bridge, MediaMessage, Output, Tracks
 from origin.broadcast import AlreadyLiveError, Broadcast, Broadcasts
 from origin.rtmp.server import Disconnect, PublishDeniedError, PublishStoppedError
+from origin.transcode.ladder import Ladder
+from origin.transcode.service import Transcoding
 
 if TYPE_CHECKING:
     from edge.live import LiveRendition
@@ -39,14 +45,21 @@ class Ingest:
         store: Knows the keys.
         broadcasts: Knows who is live.
         segmenter_settings: For new segmenters.
+        transcoding: Makes ladders, None for none.
     """
 
     def __init__(
-        self, *, store: Store, broadcasts: Broadcasts, segmenter_settings: SegmenterSettings
+        self,
+        *,
+        store: Store,
+        broadcasts: Broadcasts,
+        segmenter_settings: SegmenterSettings,
+        transcoding: Transcoding | None = None,
     ) -> None:
         self._store = store
         self._broadcasts = broadcasts
         self._segmenter_settings = segmenter_settings
+        self._transcoding = transcoding
 
     async def admit(self, key: str, disconnect: Disconnect) -> "Publication":
         """Check a stream key and take its stream.
@@ -72,7 +85,13 @@ class Ingest:
             raise PublishDeniedError("unknown stream key")
         # No checkpoint from here on: a stream that is taken has an owner.
         try:
-            return Publication(stream.id, self._broadcasts, self._segmenter_settings, disconnect)
+            return Publication(
+                stream.id,
+                self._broadcasts,
+                self._segmenter_settings,
+                disconnect,
+                transcoding=self._transcoding,
+            )
         except AlreadyLiveError as error:
             raise PublishDeniedError(str(error)) from error
 
@@ -90,8 +109,12 @@ class Publication:
         broadcasts: Broadcasts,
         segmenter_settings: SegmenterSettings,
         disconnect: Disconnect,
+        *,
+        transcoding: Transcoding | None = None,
     ) -> None:
         self._broadcasts = broadcasts
+        self._transcoding = transcoding
+        self._ladder: Ladder | None = None
         self._segmenter_settings = segmenter_settings
         self._disconnect = disconnect
         self._bridge = Bridge()
@@ -139,22 +162,57 @@ class Publication:
 
     def _package(self, outputs: Sequence[Output]) -> None:
         for output in outputs:
+            segmenter = self._segmenter
             if isinstance(output, Tracks):
                 self._change_tracks(output)
-            elif self._segmenter is not None:
-                self._publish(self._segmenter.push(output))
+            elif segmenter is not None:
+                events = segmenter.push(output)
+                if self._ladder is not None:
+                    self._with_ladder(_feed, segmenter, output)
+                self._publish(events)
+
+    def _with_ladder(self, step: Callable[..., None], *arguments: object) -> None:
+        """Let the ladder take part. It is an extra: a bug in it must not touch the source."""
+        ladder = self._ladder
+        if ladder is None:
+            return
+        try:
+            step(ladder, *arguments)
+        except Exception as error:
+            log.error("transcoding failed", stream=self.stream_id, exc_info=error)
+            self._ladder = None
+            ladder.abandon()
 
     def _change_tracks(self, tracks: Tracks) -> None:
         video, audio = tracks.video, tracks.audio
         if self._segmenter is None:
-            self._segmenter = Segmenter(video=video, audio=audio, settings=self._segmenter_settings)
+            self._segmenter = self._begin(video, audio)
         else:
             self._publish(self._segmenter.reconfigure(video=video, audio=audio))
+        if self._ladder is not None:
+            self._ladder.set_tracks(video, audio)
         log.info("tracks", stream=self.stream_id, **_describe(tracks))
 
+    def _begin(self, video: AvcConfig | None, audio: AacConfig | None) -> Segmenter:
+        """Begin to package; with a ladder, where there is one for it."""
+        settings = self._segmenter_settings
+        transcoding = self._transcoding
+        if transcoding is not None and video is not None:
+            self._ladder = transcoding.open(self._broadcast, video, audio)
+            if self._ladder is not None:
+                settings = replace(settings, free_cut_gop_s=transcoding.max_gop_s)
+        return Segmenter(video=video, audio=audio, settings=settings)
+
     def _publish(self, events: Sequence[MediaEvent]) -> None:
-        if events and self._rendition is not None:
+        if not events or self._rendition is None:
+            return
+        if self._ladder is None:
             self._rendition.publish(events)
+            return
+        assert self._segmenter is not None  # it comes with the ladder
+        self._with_ladder(Ladder.decide, self._segmenter.cuts_anywhere)
+        self._rendition.publish(events)
+        self._with_ladder(Ladder.follow, events)
 
     def _finish(self) -> None:
         if self._over:
@@ -166,6 +224,17 @@ class Publication:
                 self._publish(self._segmenter.flush())
         except MediaError as error:  # the end of a publisher that was wrong to its last frame
             log.info("last frames lost", stream=self.stream_id, reason=str(error))
+        finally:
+            if self._ladder is not None:
+                self._ladder.close()
+
+
+def _feed(ladder: Ladder, segmenter: Segmenter, sample: Sample) -> None:
+    """Give the ladder a sample that the segmenter has just been given."""
+    if segmenter.placed is not None:
+        ladder.take_picture(sample, segmenter.placed, cuts_anywhere=segmenter.cuts_anywhere)
+    elif sample.kind is TrackKind.AUDIO:
+        ladder.take_audio(sample, segmenter.media_ticks(sample.dts_ms))
 
 
 def _describe(tracks: Tracks) -> dict[str, str]:

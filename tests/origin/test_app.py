@@ -69,6 +69,7 @@ def logs() -> Iterator[list[Any]]:
 @asynccontextmanager
 async def running(folder: Path, **settings: Any) -> AsyncIterator[House]:
     """Run an origin; it is stopped by a signal, like the real one."""
+    settings = {"ladder": "none"} | settings
     chosen = Settings(http="127.0.0.1:0", rtmp="127.0.0.1:0", data=folder / "data", **settings)
     async with trio.open_nursery() as nursery:
         listening: app.Listening = await nursery.start(app.run, chosen)
@@ -324,7 +325,11 @@ async def test_a_token_from_the_settings_needs_no_file(
 ) -> None:
     token = "a-token-of-our-own"
     settings = Settings(
-        http="127.0.0.1:0", rtmp="127.0.0.1:0", data=tmp_path / "data", admin_token=token
+        http="127.0.0.1:0",
+        rtmp="127.0.0.1:0",
+        data=tmp_path / "data",
+        ladder="none",
+        admin_token=token,
     )
     async with trio.open_nursery() as nursery:
         listening: app.Listening = await nursery.start(app.run, settings)
@@ -353,7 +358,11 @@ def endless_drain(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("endless_drain")
 async def test_a_second_signal_stops_at_once(tmp_path: Path, logs: list[Any]) -> None:
     settings = Settings(
-        http="127.0.0.1:0", rtmp="127.0.0.1:0", data=tmp_path / "data", drain_timeout_s=60
+        http="127.0.0.1:0",
+        rtmp="127.0.0.1:0",
+        data=tmp_path / "data",
+        ladder="none",
+        drain_timeout_s=60,
     )
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
@@ -367,7 +376,11 @@ async def test_a_second_signal_stops_at_once(tmp_path: Path, logs: list[Any]) ->
 @pytest.mark.usefixtures("endless_drain")
 async def test_a_drain_that_gets_stuck_is_bounded(tmp_path: Path, logs: list[Any]) -> None:
     settings = Settings(
-        http="127.0.0.1:0", rtmp="127.0.0.1:0", data=tmp_path / "data", drain_timeout_s=0.2
+        http="127.0.0.1:0",
+        rtmp="127.0.0.1:0",
+        data=tmp_path / "data",
+        ladder="none",
+        drain_timeout_s=0.2,
     )
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
