@@ -6,7 +6,10 @@ here opens, reads or waits. Two halves, and `media`, the events between them.
 From samples to events: `segmenter` is the door, with its `segmenter_settings`; behind it `h264` and
 `aac` (over `bits`) read configurations, `clock` tells media time, `probe` looks at the first
 segment, `epoch` follows one stretch of media, `cutter` decides where parts and segments end,
-`assembler` gathers them, `fragment` and `init_segment` write them.
+`assembler` gathers them, `fragment` and `init_segment` write them. `sample` is what goes in.
+
+From those events to those of a transcoded rendition: `rung`, with the pictures of any encoder;
+`video` and, behind it, `h264`, `hevc` and `av1` (over `picture`) read what it says of them.
 
 From events to what viewers get: `timeline` is the door; `segment` and `playlist` write its lines,
 `bandwidth` measures, `multivariant` lists renditions, `request` decides what an answer must wait
@@ -14,33 +17,43 @@ for.
 """
 
 from hls.aac import AacConfig
+from hls.av1 import Av1Config
 from hls.bandwidth import Bandwidth
 from hls.errors import HlsError, MediaError, UsageError
 from hls.h264 import AvcConfig
-from hls.media import InitSegment, MediaEvent, Part, Presentation, SegmentEnd
+from hls.hevc import HevcConfig
+from hls.media import InitSegment, MediaEvent, Part, PartLayout, Presentation, SegmentEnd
 from hls.multivariant import VariantInfo, render_multivariant
 from hls.playlist import render_media_playlist
 from hls.request import BadRequest, Directives, Ready, Wait, decide, parse_directives
-from hls.sample import Sample, TrackKind
+from hls.rung import CodedPicture, Rung
+from hls.sample import Placement, Sample, TrackKind
 from hls.segmenter import Segmenter
 from hls.segmenter_settings import SegmenterSettings
 from hls.timeline import Changes, Media, Timeline, TimelineSettings
+from hls.video import VideoConfig
 
 __all__ = [
     "AacConfig",
+    "Av1Config",
     "AvcConfig",
     "BadRequest",
     "Bandwidth",
     "Changes",
+    "CodedPicture",
     "Directives",
+    "HevcConfig",
     "HlsError",
     "InitSegment",
     "Media",
     "MediaError",
     "MediaEvent",
     "Part",
+    "PartLayout",
+    "Placement",
     "Presentation",
     "Ready",
+    "Rung",
     "Sample",
     "SegmentEnd",
     "Segmenter",
@@ -50,6 +63,7 @@ __all__ = [
     "TrackKind",
     "UsageError",
     "VariantInfo",
+    "VideoConfig",
     "Wait",
     "decide",
     "parse_directives",

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hls.fragment import SYNC_FLAGS, FragmentWriter
-from hls.media import MediaEvent, Part, SegmentEnd
+from hls.media import MediaEvent, Part, PartLayout, SegmentEnd
 from native import FragmentSample
 
 FOREVER: Final = 1 << 62
@@ -31,6 +31,7 @@ class _Closed:
     start: int
     end: int
     ends_segment: bool
+    picture: int
     video_time: int
     video: list[FragmentSample]
     independent: bool
@@ -50,6 +51,7 @@ class PartAssembler:
         self._closed: deque[_Closed] = deque()
         self._audio: deque[tuple[int, FragmentSample]] = deque()
         self._video: list[FragmentSample] = []
+        self._picture = 0  # number of the first picture in `_video`
         self._video_time = 0
         self._independent = False
         self._msn = 0
@@ -69,6 +71,7 @@ class PartAssembler:
         timescale: int,
         sample_rate: int,
         has_video: bool,
+        picture: int,
         init_index: int,
         discontinuity: bool,
     ) -> None:
@@ -79,6 +82,7 @@ class PartAssembler:
             timescale: Cut ticks a second.
             sample_rate: Audio samples a second, 0 without audio.
             has_video: The parts are cut by video.
+            picture: Number of the first picture to come.
             init_index: Which init segment its parts need.
             discontinuity: It does not continue what was before.
         """
@@ -87,6 +91,7 @@ class PartAssembler:
         self._patience = round(self._patience_s * timescale)
         self._sample_rate = sample_rate
         self._has_video = has_video
+        self._picture = picture
         self._init_index = init_index
         self._discontinuity = discontinuity
 
@@ -127,12 +132,14 @@ class PartAssembler:
                 start=start,
                 end=end,
                 ends_segment=ends_segment,
+                picture=self._picture,
                 video_time=self._video_time,
                 video=self._video,
                 independent=self._independent if self._video else not self._has_video,
                 audio_end=self._audio_bound(end),
             )
         )
+        self._picture += len(self._video)
         self._video = []
 
     def drain(self, audio_position: int, video_position: int) -> list[MediaEvent]:
@@ -193,6 +200,13 @@ class PartAssembler:
                 init_index=self._init_index,
                 discontinuity=self._discontinuity,
                 media_time_s=part.start / self._timescale,
+                layout=PartLayout(
+                    picture=part.picture,
+                    video_time=part.video_time,
+                    durations=[picture.duration for picture in part.video],
+                    audio_time=audio_time,
+                    audio=audio,
+                ),
             )
         )
         self._index += 1

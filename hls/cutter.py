@@ -21,7 +21,7 @@ longer than PART-TARGET + max_lag_s makes a part that long.
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, floor
@@ -86,6 +86,8 @@ class CutPlan:
     """Longest distance of two IDR pictures, seen or declared."""
     max_lag: int
     """How far decode times may be held back to keep parts short."""
+    cuts_anywhere: bool = False
+    """A segment may begin with any picture, IDR or not (`SegmenterSettings.free_cut_gop_s`)."""
 
     @classmethod
     def for_video(
@@ -95,14 +97,16 @@ class CutPlan:
         interval_ms: Fraction,
         gop_ms: Fraction,
         settings: SegmenterSettings,
+        cuts_anywhere: bool = False,
     ) -> "CutPlan":
         """Cut video of a frame interval under the promises of ``presentation``."""
         interval = max(2 * MIN_STEP_TICKS, round(interval_ms * VIDEO_TIMESCALE / 1000))
         part_target = floor(_exact(presentation.part_target_s) * VIDEO_TIMESCALE)
         least = max(ceil(part_target * _LEAST_PART), part_target - interval // 2)
-        return cls._build(
+        plan = cls._build(
             presentation, VIDEO_TIMESCALE, interval, part_target, least, gop_ms, settings
         )
+        return replace(plan, cuts_anywhere=cuts_anywhere)
 
     @classmethod
     def for_audio(
@@ -133,7 +137,7 @@ class CutPlan:
         gop_ms: Fraction,
         settings: SegmenterSettings,
     ) -> "CutPlan":
-        longest_s = presentation.target_duration_s + Fraction(1, 2) - _ROUNDING_S
+        longest_s = segment_limit_s(presentation.target_duration_s)
         return cls(
             presentation=presentation,
             timescale=timescale,
@@ -199,12 +203,14 @@ class Cutter:
         Args:
             end: End of the samples so far, later than the open part's start, no later than
                 `latest_end`.
-            is_sync: The next sample can start a segment.
+            is_sync: The next sample is an IDR picture, or of a track that has nothing else.
             force: End the segment here in any case.
         """
         plan = self._plan
         elapsed = end - self._segment_start
-        if is_sync:
+        if plan.cuts_anywhere:
+            ends = elapsed >= plan.segment_target or elapsed + plan.interval > plan.segment_limit
+        elif is_sync:
             # Forgets slowly: one gap in the stream must not make all later segments short.
             self._gop = max(end - self._last_sync, plan.gop, self._gop - self._gop // 16)
             self._last_sync = end
@@ -212,7 +218,7 @@ class Cutter:
         else:
             ends = elapsed + plan.interval > plan.segment_limit
         if ends or force:
-            if not is_sync:
+            if not (is_sync or plan.cuts_anywhere):
                 self.forced_cuts += 1
             self._segment_start = self.part_start = end
             return Cut.SEGMENT
@@ -305,9 +311,19 @@ def nominal_frame_rate(interval_ms: Fraction | None, claimed_rate: Fraction | No
     return round(float(measured), 3)
 
 
+def target_duration_for(longest_segment_s: Fraction) -> int:
+    """Return the TARGETDURATION for segments of at most this length."""
+    return max(1, floor(longest_segment_s + Fraction(1, 2)))
+
+
+def segment_limit_s(target_duration_s: int) -> Fraction:
+    """Return the longest segment that a TARGETDURATION allows."""
+    return target_duration_s + Fraction(1, 2) - _ROUNDING_S
+
+
 def _presentation(longest_segment_s: Fraction, longest_part_ms: Fraction) -> Presentation:
     return Presentation(
-        target_duration_s=max(1, floor(longest_segment_s + Fraction(1, 2))),
+        target_duration_s=target_duration_for(longest_segment_s),
         part_target_s=(ceil(longest_part_ms) + 1) / 1000,
     )
 

@@ -45,6 +45,7 @@ class Epoch:
         clock: Says where stamps are in media time; already started for this epoch.
         audio_clock: Counts the audio, None without audio.
         has_video: There is a video track, and the first sample to come is an IDR picture.
+        picture: Number of the first picture to come.
         start_ms: Media time of the first sample to come.
         init_index: Which init segment describes its tracks.
         discontinuity: It does not continue what was published before.
@@ -60,6 +61,7 @@ class Epoch:
         clock: MediaClock,
         audio_clock: AudioClock | None,
         has_video: bool,
+        picture: int,
         start_ms: int,
         init_index: int,
         discontinuity: bool,
@@ -72,6 +74,7 @@ class Epoch:
             timescale=plan.timescale,
             sample_rate=audio_clock.sample_rate if audio_clock is not None else 0,
             has_video=has_video,
+            picture=picture,
             init_index=init_index,
             discontinuity=discontinuity,
         )
@@ -83,6 +86,8 @@ class Epoch:
         self._max_segment_bytes = settings.max_segment_bytes
         self._start = start
         self._cutter = Cutter(plan, start)
+        self.segments = 0
+        """Segments that ended so far."""
         self.segment_bytes = segment_bytes
         """Bytes of the open segment, or of the last one if the end of the epoch cut it short."""
         # The pending picture; None after a gap that audio has filled.
@@ -264,6 +269,7 @@ class Epoch:
         ends_segment = cut is Cut.SEGMENT
         self._parts.close(start, end, ends_segment=ends_segment)
         if ends_segment:
+            self.segments += 1
             self.segment_bytes = 0
 
     def _audio_end(self) -> int:

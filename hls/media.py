@@ -10,6 +10,7 @@ Order, which consumers may rely on (every bullet holds per rendition)::
     InitSegment                     before the first part that names its index
     (Part+ SegmentEnd)*             parts of one msn in index order from 0, then the end of that msn
 
+* A part that is a gap has no bytes; a rung has such parts where its encoder gave nothing in time.
 * ``SegmentEnd`` comes in the same result list as the last ``Part`` of its segment, right behind it.
   Only when a broadcast ends or breaks just between two parts does it come alone.
 * msn grows by one from segment to segment, across discontinuities and changes of configuration.
@@ -19,8 +20,12 @@ Order, which consumers may rely on (every bullet holds per rendition)::
 Spec: draft-pantos-hls-rfc8216bis-22, sections 3.2, 4.4.3.1, 4.4.3.7, 4.4.4.9.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from hls.aac import AacConfig
+from native import FragmentSample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,38 @@ class InitSegment:
     frame_rate: float | None
     """Nominal frames per second; None without video or when nobody can tell."""
 
+    audio: AacConfig | None = None
+    """Configuration of its audio track, for the rungs, which carry the same audio."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartLayout:
+    """What the source's part was made of: enough to make the same part of another rendition.
+
+    Each picture is a *slot*: a number, a decode time and a duration. `hls.rung` fills the slots
+    with its own pictures and takes the audio as it is.
+    """
+
+    picture: int
+    """Number of the first picture (`Placement`); those behind it are consecutive."""
+
+    video_time: int
+    """Decode time of the first picture, in video ticks."""
+
+    durations: Sequence[int]
+    """Of the pictures in decode order, in video ticks; may be empty."""
+
+    audio_time: int
+    """Decode time of the first audio frame, in samples."""
+
+    audio: Sequence[FragmentSample]
+    """The audio frames; may be empty."""
+
+    @property
+    def end(self) -> int:
+        """Number behind the last picture's."""
+        return self.picture + len(self.durations)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
@@ -85,6 +122,12 @@ class Part:
 
     The clock runs through discontinuities, so wall clock = start of the broadcast + this.
     """
+
+    gap: bool = False
+    """There is no media for this time (GAP=YES); ``data`` is empty."""
+
+    layout: PartLayout | None = field(default=None, compare=False, repr=False)
+    """What it is made of, where somebody may want to know: in the source's parts only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,15 +90,16 @@ def segment_opening(*, discontinuity: bool, map_uri: str | None, epoch_ms: int) 
     ).encode()
 
 
-def part_line(*, duration_us: int, uri: str, independent: bool) -> bytes:
-    """EXT-X-PART of one Partial Segment (4.4.4.9)."""
-    flag = ",INDEPENDENT=YES" if independent else ""
+def part_line(*, duration_us: int, uri: str, independent: bool, gap: bool) -> bytes:
+    """EXT-X-PART of one Partial Segment (4.4.4.9); a gap has no media behind its URI."""
+    flag = ",GAP=YES" if gap else ",INDEPENDENT=YES" if independent else ""
     return f'#EXT-X-PART:DURATION={format_us(duration_us)},URI="{uri}"{flag}\n'.encode()
 
 
-def segment_closing(*, duration_us: int, uri: str) -> bytes:
-    """EXTINF and URI of a complete segment (4.4.4.1)."""
-    return f"#EXTINF:{format_us(duration_us)},\n{uri}\n".encode()
+def segment_closing(*, duration_us: int, uri: str, gap: bool) -> bytes:
+    """EXTINF and URI of a complete segment (4.4.4.1); EXT-X-GAP if it cannot be had (4.4.4.7)."""
+    marker = "#EXT-X-GAP\n" if gap else ""
+    return f"{marker}#EXTINF:{format_us(duration_us)},\n{uri}\n".encode()
 
 
 def format_us(duration_us: int) -> str:

@@ -119,7 +119,7 @@ def decide(timeline: Timeline, directives: Directives) -> Decision:
     Cost: O(1).
     """
     last_msn, last_part = timeline.last_msn, timeline.last_part
-    if last_msn is None or last_part is None:
+    if not timeline.ready or last_msn is None or last_part is None:
         # There is no playlist before the first segment is complete.
         return BadRequest("the broadcast ended before it began") if timeline.ended else WAIT
 

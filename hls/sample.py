@@ -35,3 +35,22 @@ class Sample(NamedTuple):
     data: bytes | memoryview
     """The coded bytes. The segmenter keeps a reference until the sample's part is written, so the
     memory behind a view must stay valid and unchanged."""
+
+
+class Placement(NamedTuple):
+    """What the packager made of a picture, for whoever encodes the same picture again."""
+
+    number: int
+    """Consecutive in decode order from 0; a number is never used again within a broadcast."""
+
+    pts_ticks: int
+    """When it is shown, in ticks of the video track on the broadcast's media clock."""
+
+    begins_segment: bool
+    """A segment begins with it. While the first segment is probed: it may turn out so."""
+
+    is_idr: bool
+    """A decoder can start with it."""
+
+    begins_epoch: bool
+    """It is an IDR picture that does not continue the pictures before it."""

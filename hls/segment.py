@@ -64,7 +64,10 @@ class Segment:
     """The bytes of its parts."""
 
     part_names: list[str] = field(default_factory=list)
-    """The URIs of its parts, listed or not."""
+    """The URIs of its parts that have media, listed or not."""
+
+    gap: bool = False
+    """A part of it is missing, so it cannot be fetched as a whole."""
 
     size_bytes: int = 0
     """Sum of its parts' sizes."""
@@ -133,21 +136,29 @@ class Segment:
         self.duration_ns += _ns(part.duration_s)
         end_us = _us(self.start_ns + self.duration_ns) - _us(self.start_ns)
         self.text += part_line(
-            duration_us=end_us - self.duration_us, uri=name, independent=part.independent
+            duration_us=end_us - self.duration_us,
+            uri=name,
+            independent=part.independent,
+            gap=part.gap,
         )
         self.duration_us = end_us
+        if part.gap:
+            self.gap = True
+            return
         self.chunks.append(part.data)
         self.part_names.append(name)
         self.size_bytes += len(part.data)
 
     def end(self) -> None:
         """Append EXTINF and URI: the segment is complete."""
-        self.text += segment_closing(duration_us=self.duration_us, uri=self.name)
+        self.text += self._closing()
 
     def unlist_parts(self) -> None:
         """Take the EXT-X-PART lines of a complete segment out of its text."""
-        closing = segment_closing(duration_us=self.duration_us, uri=self.name)
-        self.text = self.opening + closing
+        self.text = self.opening + self._closing()
+
+    def _closing(self) -> bytes:
+        return segment_closing(duration_us=self.duration_us, uri=self.name, gap=self.gap)
 
 
 def _ns(seconds: float) -> int:

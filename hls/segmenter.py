@@ -30,20 +30,20 @@ from typing import Final
 
 from hls.aac import AacConfig
 from hls.assembler import PartAssembler
-from hls.clock import AudioClock, MediaClock
+from hls.clock import TICKS_PER_MS, AudioClock, MediaClock
 from hls.cutter import (
     DEFAULT_FRAME_RATE,
     CutPlan,
     nominal_frame_rate,
     presentation_for_audio,
 )
-from hls.epoch import Epoch
+from hls.epoch import MAX_COMPOSITION_TICKS, Epoch
 from hls.errors import UsageError
 from hls.h264 import AvcConfig, scan_nal_units
 from hls.init_segment import build_init_segment
 from hls.media import InitSegment, MediaEvent, Presentation, SegmentEnd
 from hls.probe import Probe
-from hls.sample import Sample, TrackKind
+from hls.sample import Placement, Sample, TrackKind
 from hls.segmenter_settings import SegmenterSettings
 
 MAX_EARLY_AUDIO: Final = 128
@@ -92,6 +92,10 @@ class Segmenter:
         self._probe: Probe | None = None
         self._epoch: Epoch | None = None
         self._may_restart_probe = True
+        # Pictures are numbered as they are accepted; the epoch at hand began with `_epoch_picture`.
+        self._next_picture = 0
+        self._epoch_picture = 0
+        self._segments_seen = 0  # of the epoch at hand, at its last picture
         # Where the next epoch may begin, and whether the present clock may tell how much later.
         self._earliest_ms = 0
         self._is_same_publisher = True
@@ -108,6 +112,12 @@ class Segmenter:
         """Samples left out: before an IDR picture, without a picture, or off the clock."""
         self.discontinuities = 0
         """Breaks so far."""
+        self.placed: Placement | None = None
+        """What the last `push` made of its sample if that was a picture that it took, else None."""
+        self.cuts_anywhere: bool | None = None
+        """Segments begin at any picture, for want of IDR pictures, see
+        `SegmenterSettings.free_cut_gop_s`. None until it is known: True perhaps from the first
+        picture on, False only when the first segment is complete. Then it does not change."""
 
     @property
     def forced_cuts(self) -> int:
@@ -118,6 +128,13 @@ class Segmenter:
         """
         now = self._epoch.forced_cuts if self._epoch is not None else 0
         return self._past_forced_cuts + now
+
+    def media_ticks(self, stamp_ms: int) -> int:
+        """Return where a stamp of the publisher is on the media clock, in video ticks.
+
+        Right for the sample that was pushed last; others may belong to another epoch.
+        """
+        return self._clock.media_ms(stamp_ms) * TICKS_PER_MS
 
     def push(self, sample: Sample) -> list[MediaEvent]:
         """Take one sample, in the publisher's order.
@@ -136,6 +153,7 @@ class Segmenter:
         """
         if self._finished:
             raise UsageError("push after flush")
+        self.placed = None
         if sample.kind is TrackKind.VIDEO:
             video = self._video
             if video is not None:
@@ -227,14 +245,13 @@ class Segmenter:
     def _push_picture(self, video: AvcConfig, sample: Sample, is_idr: bool) -> list[MediaEvent]:
         events: list[MediaEvent] = []
         stamp_ms = sample.dts_ms
-        epoch = self._epoch
-        if epoch is not None:
-            if self._clock.accepts_video(stamp_ms) and not epoch.has_lost_video(stamp_ms):
-                return epoch.place_picture(sample, is_idr=is_idr)
+        if self._epoch is not None:
+            if self._clock.accepts_video(stamp_ms) and not self._epoch.has_lost_video(stamp_ms):
+                return self._place_picture(self._epoch, sample, is_idr)
             events = self._break()
         elif self._probe is not None:
             if self._clock.accepts_video(stamp_ms):
-                return self._probe_sample(self._probe, sample, is_idr)
+                return self._probe_picture(self._probe, sample, is_idr)
             events = self._break()
         if is_idr:
             self._begin_with_picture(video, sample, events)
@@ -242,13 +259,46 @@ class Segmenter:
             self.dropped_samples += 1
         return events
 
+    def _probe_picture(self, probe: Probe, sample: Sample, is_idr: bool) -> list[MediaEvent]:
+        if probe.ends_before(sample, is_idr=is_idr):
+            events, epoch = self._end_probe(probe)
+            return events + self._place_picture(epoch, sample, is_idr)
+        probe.hold(sample, is_idr=is_idr)
+        self._number(sample, probe.may_begin_segment(sample, is_idr=is_idr), is_idr)
+        return []
+
+    def _place_picture(self, epoch: Epoch, sample: Sample, is_idr: bool) -> list[MediaEvent]:
+        events = epoch.place_picture(sample, is_idr=is_idr)
+        self._number(sample, epoch.segments != self._segments_seen, is_idr)
+        self._segments_seen = epoch.segments
+        return events
+
+    def _number(
+        self, sample: Sample, begins_segment: bool, is_idr: bool, *, begins_epoch: bool = False
+    ) -> None:
+        """Number a picture that has been taken, and say what became of it."""
+        offset = (sample.pts_ms - sample.dts_ms) * TICKS_PER_MS
+        offset = max(-MAX_COMPOSITION_TICKS, min(offset, MAX_COMPOSITION_TICKS))
+        self.placed = Placement(
+            number=self._next_picture,
+            pts_ticks=self.media_ticks(sample.dts_ms) + offset,
+            begins_segment=begins_segment,
+            is_idr=is_idr,
+            begins_epoch=begins_epoch,
+        )
+        self._next_picture += 1
+
     def _push_audio(self, audio: AacConfig, sample: Sample) -> list[MediaEvent]:
         if self._epoch is not None:
             if self._continues_audio(sample.dts_ms):
                 return self._epoch.place_audio(sample)
         elif self._probe is not None:
             if self._continues_audio(sample.dts_ms):
-                return self._probe_sample(self._probe, sample, False)
+                if not self._probe.ends_before(sample, is_idr=False):
+                    self._probe.hold(sample, is_idr=False)
+                    return []
+                events, epoch = self._end_probe(self._probe)
+                return events + epoch.place_audio(sample)
         else:
             return self._await_start(audio, sample)
         if not self._has_audio_joined:
@@ -275,15 +325,6 @@ class Segmenter:
         )
         return self._has_audio_joined
 
-    def _probe_sample(self, probe: Probe, sample: Sample, is_idr: bool) -> list[MediaEvent]:
-        if not probe.ends_before(sample, is_idr=is_idr):
-            probe.hold(sample, is_idr=is_idr)
-            return []
-        events, epoch = self._end_probe(probe)
-        if sample.kind is TrackKind.AUDIO:
-            return events + epoch.place_audio(sample)
-        return events + epoch.place_picture(sample, is_idr=is_idr)
-
     # -- AWAITING -> PROBING -> RUNNING
 
     def _begin_with_picture(
@@ -291,14 +332,19 @@ class Segmenter:
     ) -> None:
         start_ms = self._start_clock(sample)
         self._clock.accepts_video(sample.dts_ms)
+        self._number(sample, True, True, begins_epoch=True)
         if self._presentation is None:
-            self._probe = Probe(video, self._settings, sample)
+            known = self.cuts_anywhere is True
+            self._probe = Probe(video, self._settings, sample, cuts_anywhere=known)
+            if self._probe.cuts_anywhere:
+                self.cuts_anywhere = True
         else:
             plan = self._plan or CutPlan.for_video(
                 self._presentation,
                 interval_ms=1000 / (video.frame_rate or DEFAULT_FRAME_RATE),
                 gop_ms=Fraction(0),  # to be seen
                 settings=self._settings,
+                cuts_anywhere=self.cuts_anywhere is True,
             )
             self._begin_epoch(plan, start_ms, events).place_first_picture(sample)
         early = list(self._early_audio)
@@ -314,6 +360,7 @@ class Segmenter:
             self._presentation = presentation_for_audio(
                 audio.sample_rate, audio.samples_per_frame, self._settings
             )
+            self.cuts_anywhere = self.cuts_anywhere is True
             events.append(self._presentation)
         plan = CutPlan.for_audio(
             self._presentation,
@@ -329,6 +376,7 @@ class Segmenter:
             sample.dts_ms, self._earliest_ms, same_publisher=self._is_same_publisher
         )
         self._is_same_publisher = True
+        self._epoch_picture = self._next_picture
         self._epoch_stamp_ms = sample.dts_ms
         self._has_audio_joined = False
         return start_ms
@@ -338,6 +386,7 @@ class Segmenter:
         self._probe = None
         self._plan = plan = probe.plan()
         self._presentation = plan.presentation
+        self.cuts_anywhere = plan.cuts_anywhere
         self._measured_interval_ms = probe.frame_interval_ms()
         events: list[MediaEvent] = [plan.presentation]
         epoch = self._begin_epoch(plan, 0, events)
@@ -346,6 +395,7 @@ class Segmenter:
         for sample, is_idr in others:
             if sample.kind is TrackKind.VIDEO:
                 events += epoch.place_picture(sample, is_idr=is_idr)
+                self._segments_seen = epoch.segments
             else:
                 events += epoch.place_audio(sample)
         return events, epoch
@@ -358,12 +408,14 @@ class Segmenter:
                 audio.sample_rate, audio.samples_per_frame, self._settings.audio_drift_s
             )
         self._add_init_segment(events)
+        self._segments_seen = 0
         self._epoch = Epoch(
             plan=plan,
             parts=self._parts,
             clock=self._clock,
             audio_clock=clock,
             has_video=self._video is not None,
+            picture=self._epoch_picture,
             start_ms=start_ms,
             init_index=self._init_index,
             discontinuity=self.discontinuities > 0,
@@ -392,6 +444,7 @@ class Segmenter:
                 width=video.display_width if video is not None else None,
                 height=video.height if video is not None else None,
                 frame_rate=frame_rate,
+                audio=audio,
             )
         )
 

@@ -23,6 +23,11 @@ class SegmenterSettings:
     """Longest GOP that TARGETDURATION makes room for, and the longest probe. OBS's default of 250
     frames is 10.4 s at 24 fps. A longer GOP is cut at a picture that is no IDR."""
 
+    free_cut_gop_s: float | None = None
+    """A GOP longer than this makes the segmenter cut wherever a segment is long enough, at IDR
+    pictures or not: for broadcasts whose viewers get pictures that are encoded anew, with an IDR
+    picture at each cut. None: segments wait for the publisher's IDR pictures."""
+
     max_probe_bytes: int = 32 * 1024 * 1024
     """Most bytes held by the probe, which then ends with the GOPs seen so far."""
 
@@ -61,7 +66,8 @@ class SegmenterSettings:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if getattr(self, field.name) <= 0:
+            value = getattr(self, field.name)
+            if value is not None and value <= 0:
                 raise UsageError(f"{field.name} must be positive")
         if not self.part_target_s <= self.segment_target_s <= self.max_gop_s:
             raise UsageError("part_target_s <= segment_target_s <= max_gop_s does not hold")

@@ -120,13 +120,20 @@ class Timeline:
         started_at_s: UTC time of media time zero, seconds since 1970. PROGRAM-DATE-TIME is this
             plus media time, with no look at a clock: its distance from tfdt is one constant.
         settings: Window and hold-back.
+        discontinuity_sequence: Discontinuities of the broadcast before this rendition's first
+            segment: a rung that begins later has the same sequence numbers (6.2.4).
 
     Raises:
         UsageError: The token is not fit for a URI.
     """
 
     def __init__(
-        self, *, token: str, started_at_s: float, settings: TimelineSettings | None = None
+        self,
+        *,
+        token: str,
+        started_at_s: float,
+        settings: TimelineSettings | None = None,
+        discontinuity_sequence: int = 0,
     ) -> None:
         if not _TOKEN.fullmatch(token):
             raise UsageError("a timeline's token is 1 to 64 of A-Z a-z 0-9 _ -")
@@ -134,6 +141,9 @@ class Timeline:
         self._started_at_ns = round(started_at_s * _NS)
         self._settings = settings or TimelineSettings()
 
+        self.ready = False
+        """There is a playlist to serve: the first segment (without a gap, if it is a rung that
+        begins badly) is complete, and its bit rate known."""
         self.version = 0
         """Grows by one with every change; the playlist of one version never changes."""
         self.ended = False
@@ -144,7 +154,7 @@ class Timeline:
         """The complete segments that are listed, oldest first."""
         self.open_segment: Segment | None = None
         """The segment whose parts are arriving; None between segments."""
-        self.discontinuity_sequence = 0
+        self.discontinuity_sequence = discontinuity_sequence
         """EXT-X-DISCONTINUITY-SEQUENCE: the EXT-X-DISCONTINUITY tags removed so far."""
         self.independent_segments = True
         """EXT-X-INDEPENDENT-SEGMENTS is true. Once a segment has begun with a part that cannot be
@@ -167,11 +177,6 @@ class Timeline:
         self._rendered: tuple[int, bytes] = (-1, b"")
 
     # What there is.
-
-    @property
-    def ready(self) -> bool:
-        """The first segment is complete, so there is a playlist to serve."""
-        return bool(self.segments)
 
     @property
     def presentation(self) -> Presentation:
@@ -379,23 +384,26 @@ class Timeline:
         self._clock_ns += round(part.duration_s * _NS)
         self.last_part = (part.msn, part.index)
         self._next_msn, self._next_index = part.msn, part.index + 1
-        self._put(name, (part.data,), len(part.data), added)
+        if not part.gap:
+            self._put(name, (part.data,), len(part.data), added)
 
     def _open(self, part: Part) -> Segment:
         before = self.segments[-1] if self.segments else None
         brings_map = before is None or before.init_index != part.init_index
-        # "Any changes in encoding parameters ... MUST be signalled by the use of
-        # EXT-X-DISCONTINUITY" (6.2.1): a new init section is one, whatever the segmenter says.
-        discontinuity = part.discontinuity or (brings_map and before is not None)
+        # A new init section alone is none, although "any changes in encoding parameters ... MUST be
+        # signalled by the use of EXT-X-DISCONTINUITY" (6.2.1). The segmenter says so by itself; and
+        # where only a rung's encoder began anew, "Matching content in Variant Streams MUST have
+        # matching Discontinuity Sequence Numbers" (6.2.4) counts for more: players align by them.
         self.open_segment = Segment.begin(
             part,
             name=f"seg-{self._token}-{part.msn}.m4s",
             map_uri=self._init_name(part.init_index),
             brings_map=brings_map,
-            discontinuity=discontinuity,
+            discontinuity=part.discontinuity,
             started_at_ns=self._started_at_ns,
         )
-        self.independent_segments = self.independent_segments and part.independent
+        if not (part.independent or part.gap):
+            self.independent_segments = False
         return self.open_segment
 
     def _end_segment(self, added: list[str]) -> None:
@@ -408,6 +416,9 @@ class Timeline:
         self._listed_ns += segment.duration_ns
         self.segments.append(segment)
         self._with_parts.append(segment)
+        if segment.gap:  # its parts can be fetched as long as others, itself never
+            return
+        self.ready = True
         self._meter.add(
             size_bytes=segment.size_bytes,
             duration_ns=segment.duration_ns,
@@ -458,7 +469,9 @@ class Timeline:
             for name in self._part_grace.popleft().part_names:
                 self._drop(name, removed)
         while self._segment_grace and self._segment_grace[0].until_ns <= self._clock_ns:
-            self._drop(self._segment_grace.popleft().name, removed)
+            segment = self._segment_grace.popleft()
+            if not segment.gap:
+                self._drop(segment.name, removed)
         if len(self._inits) > 1:
             used = {segment.init_index for segment in self._held_segments()}
             used.add(self._inits[-1].index)
