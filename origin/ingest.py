@@ -18,6 +18,7 @@ May import hls, edge, control and origin's own; never rtmpcore, whose messages i
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -168,16 +169,16 @@ class Publication:
             elif segmenter is not None:
                 events = segmenter.push(output)
                 if self._ladder is not None:
-                    self._with_ladder(_feed, segmenter, output)
+                    self._with_ladder(partial(_feed, segmenter, output))
                 self._publish(events)
 
-    def _with_ladder(self, step: Callable[..., None], *arguments: object) -> None:
+    def _with_ladder(self, step: Callable[[Ladder], None]) -> None:
         """Let the ladder take part. It is an extra: a bug in it must not touch the source."""
         ladder = self._ladder
         if ladder is None:
             return
         try:
-            step(ladder, *arguments)
+            step(ladder)
         except Exception as error:
             log.error("transcoding failed", stream=self.stream_id, exc_info=error)
             self._ladder = None
@@ -210,9 +211,10 @@ class Publication:
             self._rendition.publish(events)
             return
         assert self._segmenter is not None  # it comes with the ladder
-        self._with_ladder(Ladder.decide, self._segmenter.cuts_anywhere)
+        cuts_anywhere = self._segmenter.cuts_anywhere
+        self._with_ladder(lambda ladder: ladder.decide(cuts_anywhere))
         self._rendition.publish(events)
-        self._with_ladder(Ladder.follow, events)
+        self._with_ladder(lambda ladder: ladder.follow(events))
 
     def _finish(self) -> None:
         if self._over:
@@ -229,7 +231,7 @@ class Publication:
                 self._ladder.close()
 
 
-def _feed(ladder: Ladder, segmenter: Segmenter, sample: Sample) -> None:
+def _feed(segmenter: Segmenter, sample: Sample, ladder: Ladder) -> None:
     """Give the ladder a sample that the segmenter has just been given."""
     if segmenter.placed is not None:
         ladder.take_picture(sample, segmenter.placed, cuts_anywhere=segmenter.cuts_anywhere)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from edge.http.response import Response
-from edge.live import LiveStreams
+from edge.live import LiveStream, LiveStreams
 from edge.table import Gate
 from hls.request import Directives
 
@@ -258,3 +258,69 @@ def test_opening_again_closes_what_was_open(
     stream = live.get("one")
     assert stream is not None
     assert stream.renditions["source"] is fresh.rendition
+
+
+def listed(stream: LiveStream) -> list[str]:
+    """Names of the renditions that a player finds in the multivariant playlist."""
+    answer = stream.master()
+    assert isinstance(answer, Response)
+    text = b"".join(answer.chunks).decode()
+    return [line.partition("/")[0] for line in text.splitlines() if not line.startswith("#")]
+
+
+def test_new_viewers_wait_for_what_is_expected(
+    live: LiveStreams, feed: "Feed", make_feed: Callable[..., "Feed"]
+) -> None:
+    stream = live.get("one")
+    assert stream is not None
+    stream.order = ("source", "720p", "360p")
+    stream.expect("720p")
+    stream.expect("360p")
+    feed.ready()
+    gate = gate_of(stream.master())
+    low, high = make_feed("360p"), make_feed("720p")
+    low.ready()
+    answered = []
+    for step in (lambda: stream.add(low.rendition), lambda: stream.add(high.rendition), high.ready):
+        step()
+        answered.append(gate.response is not None)
+    assert answered == [False, False, True]
+    assert listed(stream) == stream.listed == ["source", "720p", "360p"]
+
+
+def test_what_is_given_up_may_still_come(
+    live: LiveStreams, feed: "Feed", make_feed: Callable[..., "Feed"]
+) -> None:
+    stream = live.get("one")
+    assert stream is not None
+    stream.order = ("source", "720p")
+    stream.expect("720p")
+    feed.ready()
+    gate = gate_of(stream.master())
+    stream.give_up("720p")
+    assert gate.response is not None
+    assert listed(stream) == ["source"]
+    late = make_feed("720p")
+    late.ready()
+    stream.add(late.rendition)
+    assert listed(stream) == ["source", "720p"]
+
+
+def test_what_is_hidden_is_served_and_not_listed(
+    live: LiveStreams, feed: "Feed", make_feed: Callable[..., "Feed"]
+) -> None:
+    stream = live.get("one")
+    assert stream is not None
+    stream.order = ("source", "720p")
+    other = make_feed("720p")
+    other.ready()
+    stream.add(other.rendition)
+    feed.ready()
+    stream.hide("source")
+    assert listed(stream) == ["720p"]
+    assert isinstance(feed.rendition.playlist(PLAIN), Response)
+    stream.hide("720p")
+    gate = gate_of(stream.master())  # nothing to list: better wait than fail
+    stream.show("source")
+    assert gate.response is not None
+    assert listed(stream) == ["source"]

@@ -1,5 +1,7 @@
 """A publisher's way in: keys, takeovers, media to playlist, ends from either side."""
 
+from collections.abc import Callable
+
 import pytest
 import rtmp_publishers as wire
 import trio
@@ -244,3 +246,53 @@ async def test_a_bug_at_the_end_leaves_no_half_state(
     push_all(again, media)
     again.close()
     assert "#EXTINF" in house.playlist()
+
+
+class BrokenLadder:
+    """A ladder with a bug in one of its steps."""
+
+    def __init__(self, broken: str) -> None:
+        self._broken = broken
+        self.abandoned = 0
+        self.steps: list[str] = []
+
+    def __getattr__(self, step: str) -> Callable[..., None]:
+        def take(*_arguments: object, **_options: object) -> None:
+            self.steps.append(step)
+            if step == self._broken:
+                raise ZeroDivisionError
+
+        return take
+
+    def abandon(self) -> None:
+        self.abandoned += 1
+
+
+@pytest.mark.parametrize("broken", ["take_picture", "take_audio", "decide", "follow"])
+async def test_a_bug_in_the_ladder_does_not_touch_the_source(
+    house: House, media: wire.Media, broken: str
+) -> None:
+    ladder = BrokenLadder(broken)
+
+    class OneLadder:
+        max_gop_s = 4.0
+
+        def open(self, *_arguments: object) -> BrokenLadder:
+            return ladder
+
+    publication = Publication(
+        "s",
+        house.broadcasts,
+        SegmenterSettings(),
+        house.cut_off.append,
+        transcoding=OneLadder(),  # type: ignore[arg-type] # what a publication asks of it
+    )
+    with capture_logs() as logs:
+        push_all(publication, media)
+    publication.close()
+    assert house.playlist().count("#EXTINF") == 2
+    assert ladder.abandoned == 1
+    assert ladder.steps.count(broken) == 1
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == [
+        "transcoding failed"
+    ]
