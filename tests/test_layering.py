@@ -1,6 +1,8 @@
 """Which package may import what (docs/architecture.md), read from every module's syntax tree."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "control": ({"native"}, {"av", "h11"}),
     "edge": ({"native", "hls", "control"}, {"av"}),
     "origin": ({"native", "rtmpcore", "hls", "control", "edge"}, set()),
-    "fuzz": ({"native", "rtmpcore", "hls"}, {"trio", "av"}),
+    "fuzz": ({"native", "rtmpcore", "hls", "origin"}, {"trio", "av"}),
 }
 
 
@@ -78,3 +80,9 @@ def test_no_support_module_shares_code_with_its_subject() -> None:
     for path in sorted((ROOT / "tests" / "support").glob("*.py")):
         roots = {name.partition(".")[0] for name in imported(path)}
         assert not roots & {"native", "rtmpcore", "hls"}, path.relative_to(ROOT)
+
+
+def test_the_origin_itself_loads_no_codec() -> None:
+    """FFmpeg takes strangers' bytes: it lives in worker processes only."""
+    code = "import sys, origin.app, origin.tool; sys.exit('av' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -49,9 +49,10 @@ FROZEN_AFTER_S: Final = 5.0
 BLOCK: Final = 10
 """Edge of the squares in which change is looked for: a mouth is about one."""
 
-MAX_STILL_CHANGE: Final = 4.0
-"""Mean absolute difference of a square from the picture in which stillness began. Keyframes of a
-still picture pump by 1 or 2 at low bitrates; a mouth, a cursor and a digit make 8 and more."""
+MAX_STILL_CHANGE: Final = 5.0
+"""Mean absolute difference of a square from the picture in which stillness began. A still picture
+of 720p makes 2.5 at 1000 kbit/s of x264's fastest preset, and up to 4.7 at 300, in the second in
+which it gets its details; a mouth makes 12, a cursor or a digit 8 and more."""
 
 SILENT_AFTER_S: Final = 5.0
 SILENT_DBFS: Final = -60.0

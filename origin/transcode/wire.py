@@ -190,26 +190,31 @@ class Coded(NamedTuple):
     """In sample format; empty: there is no picture."""
 
 
+# JSON knows integers of any length; a figure has 62 bits.
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_TICKS)]
+_Ticks = Annotated[int, msgspec.Meta(ge=-MAX_TICKS, le=MAX_TICKS)]
+
+
 class RungStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one rung has done so far."""
 
-    frames: int
-    bytes: int
+    frames: _Count
+    bytes: _Count
     encode_s: float
     """CPU time of the threads that called the encoder."""
-    newest_pts_ticks: int | None
+    newest_pts_ticks: _Ticks | None
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The heartbeat, twice a second, and once more at the end."""
 
-    decoded: int
+    decoded: _Count
     """Pictures that came out of the decoder."""
-    decode_errors: int
+    decode_errors: _Count
     """Pictures that it refused, or marked as damaged."""
-    lost: int
+    lost: _Count
     """Slots that got no picture."""
-    newest_pts_ticks: int | None
+    newest_pts_ticks: _Ticks | None
     """Of the pictures that came out of the decoder."""
     rungs: tuple[RungStatus, ...]
     black: bool
@@ -220,7 +225,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How far audio is ahead of video at the worker's input, smoothed. None: one is missing."""
     busy_s: float
     """Age of the oldest call that still runs in a thread."""
-    rss_bytes: int
+    rss_bytes: _Count
     """Most memory that was resident at one time."""
 
 
@@ -351,7 +356,7 @@ class _Reader(Generic[_T]):
             return self._parsers[kind](payload)
         except struct.error:  # shorter than what every payload of its kind begins with
             raise WireError(f"a frame of kind {kind} is truncated") from None
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, ValueError) as error:  # the latter: UTF-8, endless digits
             raise WireError(f"a frame of kind {kind}: {error}") from error
 
 
