@@ -19,6 +19,9 @@ are gaps, to the end of the segment: what follows could not be decoded. `lose` s
 more will come, `resume` from which number on something will. The rung begins with the first segment
 that it has an IDR picture for; before that it says nothing.
 
+While the source fills parts with audio for want of pictures, a decoder gives back none of those
+that it holds to put them in order. So after `MAX_BARE_S` of such parts nothing more is waited for.
+
 Invariants: parts come out in the source's order, each once or (before the start) not at all; parts
 that are not gaps can be decoded from their segment's start. Bounds: `MAX_PENDING` events of the
 source wait for pictures, then the oldest becomes a gap; `MAX_AHEAD` pictures wait for the source,
@@ -47,6 +50,10 @@ if TYPE_CHECKING:
 MAX_PENDING: Final = 512
 """Events of the source that wait: some 90 s of parts of 200 ms, far past any patience upstream.
 They keep the source's bytes, most of which its own timeline keeps as well."""
+
+MAX_BARE_S: Final = 1.0
+"""Parts without pictures, one after the other, behind which no picture from before is awaited. The
+source has waited before the first of them, too: `SegmenterSettings.video_patience_s`."""
 
 MAX_AHEAD: Final = 1_024
 """Pictures that wait for the source to end their part. That is no more than the open part, but for
@@ -94,6 +101,7 @@ class Rung:
         self._divisor = divisor
         self._writer = FragmentWriter()
         self._waiting: deque[MediaEvent] = deque()  # of the source
+        self._bare_s = 0.0  # length of its newest parts if they have no pictures
         self._pictures: deque[CodedPicture] = deque()
         self._picture_bytes = 0  # of `_pictures`
         # Slots before `_first` get nothing; those from there to `_next` have what they will get.
@@ -132,14 +140,17 @@ class Rung:
 
         Cost: with `push`, about 20 us for each part (tests/bench has the figures).
         """
-        if any(isinstance(event, Part) and event.layout is None for event in events):
-            raise UsageError("a rung follows parts that have a layout")
         waiting = self._waiting
-        waiting += events
+        for event in events:
+            if isinstance(event, Part):
+                layout = _layout_of(event)
+                self._bare_s = 0.0 if layout.durations else self._bare_s + event.duration_s
+                if self._bare_s >= MAX_BARE_S:
+                    self._next = max(self._next, layout.end)
+            waiting.append(event)
         if len(waiting) > MAX_PENDING:
             oldest = islice(waiting, len(waiting) - MAX_PENDING)
-            layouts = [event.layout for event in oldest if isinstance(event, Part)]
-            ends = [layout.end for layout in layouts if layout is not None]
+            ends = [_layout_of(event).end for event in oldest if isinstance(event, Part)]
             self._first = max([self._first, *ends])
         return self._drain()
 
@@ -207,8 +218,7 @@ class Rung:
         while waiting:
             event = waiting[0]
             if isinstance(event, Part):
-                layout = event.layout
-                assert layout is not None  # `follow` has seen to it
+                layout = _layout_of(event)
                 if layout.durations and layout.end > max(self._next, self._first):
                     break
                 self._make(event, layout, events)
@@ -341,6 +351,12 @@ class _OpenSegment:
     """Of its pictures."""
     duration_s: float = 0.0
     """Of the parts that came out, until it has ended."""
+
+
+def _layout_of(part: Part) -> PartLayout:
+    if part.layout is None:
+        raise UsageError("a rung follows parts that have a layout")
+    return part.layout
 
 
 def _samples(

@@ -25,6 +25,7 @@ def begun(**options: Any) -> PartAssembler:
         "timescale": 90_000,
         "sample_rate": 48_000,
         "has_video": True,
+        "picture": 0,
         "init_index": 0,
         "discontinuity": False,
     }

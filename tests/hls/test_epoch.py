@@ -252,6 +252,7 @@ def test_audio_without_an_audio_track_is_ignored() -> None:
         clock=MediaClock(settings),
         audio_clock=None,
         has_video=True,
+        picture=0,
         start_ms=0,
         init_index=0,
         discontinuity=False,

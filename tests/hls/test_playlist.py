@@ -159,7 +159,9 @@ def test_a_sliding_playlist_with_breaks_and_an_open_segment() -> None:
     for msn in range(3):
         timeline.apply(segment(msn, [0.5, 0.5], at_s=msn))
     timeline.apply([replace(INIT, index=1)])
-    timeline.apply(segment(3, [0.5, 0.5], at_s=33, init_index=1, all_independent=True))
+    timeline.apply(
+        segment(3, [0.5, 0.5], at_s=33, init_index=1, discontinuity=True, all_independent=True)
+    )
     timeline.apply(
         segment(4, [0.5, 0.5, 0.1], at_s=34, init_index=1, discontinuity=True, complete=False)
     )

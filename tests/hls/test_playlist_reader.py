@@ -71,6 +71,63 @@ def test_a_good_playlist_is_read() -> None:
     assert read.part_hold_back_us == 1_500_000
 
 
+# Segment 5 lacks its second half, segment 6 its first part.
+GAPS = (
+    GOOD.replace('DURATION=0.5,URI="5.1"', 'DURATION=0.5,URI="5.1",GAP=YES')
+    .replace("#EXTINF:1.0,\n5", "#EXT-X-GAP\n#EXTINF:1.0,\n5")
+    .replace('URI="6.0",INDEPENDENT=YES', 'URI="6.0",GAP=YES')
+)
+
+
+def test_gaps_are_read_and_are_nothing_to_fetch() -> None:
+    read = read_media_playlist(GAPS.encode())
+    assert [segment.gap for segment in read.all_segments] == [False, True, False]
+    assert [part.gap for part in read.segments[1].parts] == [False, True]
+    assert read.uris == {"init", "4.0", "4.1", "4.m4s", "5.0"}
+    assert read.last_part == (6, 0)
+
+
+def test_a_part_before_a_gap_may_be_short() -> None:
+    short = GAPS.replace('DURATION=0.5,URI="6.0",GAP=YES', 'DURATION=0.1,URI="6.0",INDEPENDENT=YES')
+    listed = short.replace(hint(6, 1), '#EXT-X-PART:DURATION=0.1,URI="6.1"\n{}' + hint(6, 3))
+    follower = '#EXT-X-PART:DURATION=0.5,URI="6.2"{}\n'
+    read_media_playlist(listed.format(follower.format(",GAP=YES")).encode())
+    with pytest.raises(RuleBroken, match="PT-04"):
+        read_media_playlist(listed.format(follower.format("")).encode())
+    read_media_playlist(listed.format(follower.format("")).encode(), constant_rate=False)
+
+
+@pytest.mark.parametrize(
+    ("rule", "old", "new"),
+    [
+        ("MP-01", "#EXT-X-GAP\n", "#EXT-X-GAP\n" * 2),
+        ("MP-01", "#EXT-X-GAP\n", "#EXT-X-GAP:YES\n"),
+        ("EN-04", "#EXT-X-GAP\n", ""),
+        ("EN-04", "#EXTINF:1.0,\n4", "#EXT-X-GAP\n#EXTINF:1.0,\n4"),
+        ("EN-04", 'URI="5.1",GAP=YES', 'URI="5.1",GAP=NO'),
+        ("EN-04", 'URI="5.1",GAP=YES', 'URI="5.1",INDEPENDENT=YES,GAP=YES'),
+    ],
+)
+def test_a_fault_about_gaps_is_named(rule: str, old: str, new: str) -> None:
+    assert old in GAPS
+    with pytest.raises(RuleBroken) as caught:
+        read_media_playlist(GAPS.replace(old, new, 1).encode())
+    assert caught.value.rule == rule
+
+
+def report(uri: str, msn: int, part: int) -> str:
+    return f'#EXT-X-RENDITION-REPORT:URI="{uri}",LAST-MSN={msn},LAST-PART={part}\n'
+
+
+def test_rendition_reports_are_read() -> None:
+    read = read_media_playlist((GOOD + report("../720p/playlist.m3u8", 6, 0)).encode())
+    assert [(one.uri, one.last_msn, one.last_part) for one in read.reports] == [
+        ("../720p/playlist.m3u8", 6, 0)
+    ]
+    with pytest.raises(RuleBroken, match="RR-02"):
+        read_media_playlist((GOOD + '#EXT-X-RENDITION-REPORT:URI="x",LAST-MSN=6\n').encode())
+
+
 @pytest.mark.parametrize(
     ("rule", "old", "new"),
     [
@@ -126,12 +183,14 @@ def test_faults_of_a_whole_text_are_named() -> None:
     torn = GOOD.removesuffix("\n")
     too_long = playlist(0, 4).replace("#EXTINF:1.0,\n0", "#EXTINF:1.5,\n0")
     dangling = playlist(0, 4).replace("4.m4s\n", "")
+    gap_of_nothing = playlist(0, 4).replace(hint(5), "#EXT-X-GAP\n" + hint(5))
     for rule, text in [
         ("PT-08", too_old),
         ("PT-09", too_few),
         ("PT-08", in_the_middle),
         ("MP-17", torn),
         ("MP-17", dangling),
+        ("MP-17", gap_of_nothing),
         ("MP-02", too_long),
     ]:
         with pytest.raises(RuleBroken) as caught:
@@ -150,6 +209,9 @@ def test_a_good_history_passes() -> None:
     ended = closed.replace(hint(8), "#EXT-X-ENDLIST\n")
     history.add(ended.encode())
     history.add(ended.encode())
+
+
+GAP_TWO = "#EXT-X-GAP\n#EXTINF:1.0,\n2"
 
 
 @pytest.mark.parametrize(
@@ -180,6 +242,7 @@ def test_a_good_history_passes() -> None:
             playlist(0, 5).replace(segment(3), segment(3, parts=False)),
             playlist(0, 5),
         ),
+        ("MP-06", playlist(0, 5), playlist(0, 6).replace("#EXTINF:1.0,\n2", GAP_TWO)),
     ],
 )
 def test_a_contradiction_between_two_texts_is_named(rule: str, first: str, second: str) -> None:
@@ -226,7 +289,6 @@ def test_a_fault_in_a_multivariant_playlist_is_named(rule: str, old: str, new: s
 def test_every_rule_that_a_test_names_is_explained_and_no_other() -> None:
     tests = Path(__file__).parent.parent
     texts = (path.read_text() for path in tests.rglob("*.py") if path.name != "hls_rules.py")
-    named = {
-        name for text in texts for name in re.findall(r"\b(?:M[PVF]|P[TH]|EN|BR|HT)-\d\d\b", text)
-    }
+    names = re.compile(r"\b(?:M[PVF]|P[TH]|EN|BR|HT|AL|RR)-\d\d\b")
+    named = {name for text in texts for name in names.findall(text)}
     assert named == set(RULES)

@@ -272,13 +272,14 @@ def test_discontinuities_are_counted_when_they_leave() -> None:
     assert b"#EXT-X-DISCONTINUITY\n" not in timeline.playlist()
 
 
-def test_a_new_init_section_is_a_discontinuity_and_old_ones_go_with_their_last_segment() -> None:
+def test_old_init_sections_go_with_their_last_segment() -> None:
     source = EVENTS.source()
     timeline = begun(window_segments=3)
     feed(timeline, source, 2)
     source.init_index = 3
     timeline.apply([init(3, codecs=("avc1.640028", "mp4a.40.2"), width=1920, height=1080)])
-    feed(timeline, source, 1)
+    for batch in source.segment(discontinuity=True):
+        timeline.apply(batch)
     text = timeline.playlist()
     assert b'#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI="init-tok-3.mp4"\n' in text
     variant = timeline.variant("v.m3u8")
@@ -291,6 +292,18 @@ def test_a_new_init_section_is_a_discontinuity_and_old_ones_go_with_their_last_s
     assert timeline.media("init-tok-3.mp4") is not None
     assert timeline.variant("v.m3u8").codecs == ("avc1.640028", "mp4a.40.2")
     assert b'#EXT-X-MAP:URI="init-tok-3.mp4"\n#EXT-X-PROGRAM' in timeline.playlist()
+
+
+def test_a_new_init_section_alone_is_no_discontinuity_of_a_rung_that_the_source_has_not() -> None:
+    source = EVENTS.source()
+    timeline = begun()
+    feed(timeline, source, 2)
+    source.init_index = 1
+    timeline.apply([init(1)])
+    feed(timeline, source, 1)
+    text = timeline.playlist()
+    assert b'seg-tok-1.m4s\n#EXT-X-MAP:URI="init-tok-1.mp4"\n#EXT-X-PROGRAM' in text
+    assert b"#EXT-X-DISCONTINUITY\n" not in text
 
 
 def test_init_sections_that_no_part_used_are_not_collected() -> None:

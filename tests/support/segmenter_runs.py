@@ -4,7 +4,7 @@ The package under test is handed in, `Driver(hls)`: nothing in tests/support may
 helps to test.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import ModuleType
@@ -25,14 +25,26 @@ class Run:
     driver: "Driver"
     segmenter: Any
     batches: list[list[Any]] = field(default_factory=list)
+    placements: list[tuple[Frame, Any]] = field(default_factory=list)
+    """Each picture that was taken, and what was made of it."""
+    first_released: int | None = None
+    """How many pictures had been taken when the first events came out."""
 
     def push(self, frames: Iterable[Frame]) -> "Run":
         for frame in frames:
-            self.batches.append(list(self.segmenter.push(self.driver.sample(frame))))
+            self.take(self.segmenter.push(self.driver.sample(frame)))
+            if self.segmenter.placed is not None:
+                self.placements.append((frame, self.segmenter.placed))
         return self
 
+    def take(self, batch: Sequence[Any]) -> None:
+        """Keep the result of a call."""
+        if batch and self.first_released is None:
+            self.first_released = len(self.placements)
+        self.batches.append(list(batch))
+
     def flush(self) -> "Run":
-        self.batches.append(self.segmenter.flush())
+        self.take(self.segmenter.flush())
         return self
 
     @property

@@ -49,16 +49,20 @@ class Source:
         independent: bool | None = None,
         discontinuity: bool = False,
         size: int = 100,
+        gap: bool = False,
     ) -> Any:
+        if independent is None:
+            independent = self.index == 0 and not gap
         made = self._hls.Part(
             msn=self.msn,
             index=self.index,
             duration_s=duration_s,
-            independent=self.index == 0 if independent is None else independent,
-            data=b"%d.%d," % (self.msn, self.index) + bytes(size),
+            independent=independent,
+            data=b"" if gap else b"%d.%d," % (self.msn, self.index) + bytes(size),
             init_index=self.init_index,
             discontinuity=discontinuity,
             media_time_s=self.media_time_s,
+            gap=gap,
         )
         self.index += 1
         self.segment_s += duration_s
