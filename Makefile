@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 
-.PHONY: help run setup setup-test test test-unit test-pure test-e2e bench check fix fuzz clean
+.PHONY: help run setup setup-test test test-unit test-pure test-e2e soak-ladder bench check fix fuzz clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -30,6 +30,9 @@ test-pure: setup-test ## the Python twins behind the whole core
 
 test-e2e: setup-test ## real OBS, ffmpeg and Chromium
 	$(PYTEST) tests/e2e -m e2e
+
+soak-ladder: setup-test ## ten minutes of eight publishers with ladders, judged picture by picture
+	HEADRACE_LADDER_SECONDS=600 $(PYTEST) tests/e2e/test_ladder_alignment.py -m e2e -s
 
 bench: setup-test ## benchmarks; run alone on the machine
 	$(PYTEST) tests/bench -m bench -s --benchmark-columns=min,median,stddev,rounds
