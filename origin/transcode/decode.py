@@ -27,6 +27,7 @@ from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
 from hls import MediaError
+from hls.av1 import Av1Config
 from hls.video import parse_video_config
 from origin.transcode import wire
 from origin.transcode.errors import TranscodeError
@@ -73,18 +74,25 @@ class VideoDecoder:
         width, height = described.width, described.height
         if max(width, height) > wire.MAX_DIMENSION:
             raise TranscodeError(f"pictures of {width} by {height} pixels are too large")
-        name, options = _DECODERS[config.fourcc]
-        context = av.CodecContext.create(name, "r")
-        assert isinstance(context, VideoCodecContext)
-        context.extradata = config.record
-        context.thread_count = threads
-        context.thread_type = ThreadType.SLICE
-        context.flags |= Flags.low_delay
         max_pixels = min(MAX_GROWTH * max(width * height, _MIN_PIXELS), wire.MAX_DIMENSION**2)
-        context.options = {"max_pixels": str(max_pixels), **options}
-        self._context = context
+        self._config = config
+        self._threads = threads
+        self._max_pixels = max_pixels
+        self._length_size = 0 if isinstance(described, Av1Config) else described.length_size
+        self._context = self._open()
         self.errors = 0
         """Pictures that were refused, or came out damaged."""
+
+    def _open(self) -> VideoCodecContext:
+        name, options = _DECODERS[self._config.fourcc]
+        context = av.CodecContext.create(name, "r")
+        assert isinstance(context, VideoCodecContext)
+        context.extradata = self._config.record
+        context.thread_count = self._threads
+        context.thread_type = ThreadType.SLICE
+        context.flags |= Flags.low_delay
+        context.options = {"max_pixels": str(self._max_pixels), **options}
+        return context
 
     def decode(self, data: bytes, pts_ticks: int) -> list[av.VideoFrame]:
         """Take one sample.
@@ -94,19 +102,27 @@ class VideoDecoder:
 
         Cost: milliseconds; 6 for a busy picture of 1920 by 1080 pixels.
         """
+        empty_unit = bytes(self._length_size)
+        if empty_unit and empty_unit in data:
+            data = without_empty_units(data, self._length_size)
+        if not data:  # FFmpeg's word for the end of the stream
+            self.errors += 1
+            return []
         packet = av.Packet(data)
         packet.pts = pts_ticks
         packet.time_base = TIME_BASE
         return self._run(packet)
 
     def drain(self) -> list[av.VideoFrame]:
-        """Give out what is held back, and be as new: the next sample must be a keyframe."""
-        context = self._context
+        """Give out what is held back, and be as new: the next sample must be a keyframe.
+
+        As new in earnest: flushing would keep parameter sets that came within a sample, and one
+        that makes no sense would spoil everything behind it.
+        """
         frames = self._run(None)
+        context, self._context = self._context, self._open()
         # What it has learned of a stream that does not say how much it reorders is kept.
-        depth = context.reorder_depth
-        context.flush_buffers()
-        context.reorder_depth = depth
+        self._context.reorder_depth = context.reorder_depth
         return frames
 
     def _run(self, packet: "av.Packet[Any] | None") -> list[av.VideoFrame]:
@@ -122,6 +138,28 @@ class VideoDecoder:
             if frame.colorspace not in _KNOWN_MATRICES:
                 frame.colorspace = _UNSPECIFIED
         return frames
+
+
+def without_empty_units(data: bytes, length_size: int) -> bytes:
+    """Leave the NAL units out that have no byte: some encoders pad with them, FFmpeg refuses them.
+
+    Args:
+        data: A sample in which a unit may be empty.
+        length_size: Bytes of the length before each unit.
+
+    Returns:
+        The sample without them; as it was from where its lengths make no sense.
+    """
+    kept = []
+    position = 0
+    while position + length_size <= len(data):
+        end = (
+            position + length_size + int.from_bytes(data[position : position + length_size], "big")
+        )
+        if end > position + length_size:
+            kept.append(data[position:end])
+        position = end
+    return b"".join(kept) + data[position:]
 
 
 class AudioDecoder:
@@ -146,6 +184,8 @@ class AudioDecoder:
 
         Cost: some 60 us.
         """
+        if not data:  # as above
+            return []
         try:
             frames = self._context.decode(av.Packet(data))
         except MemoryError:

@@ -65,6 +65,8 @@ class Intake:
         self._scaler = Scaler([(rung.width, rung.height) for rung in setup.rungs])
         self._shrink = VideoReformatter()
         self._errors_before = 0  # of the decoders that are gone
+        self._fed_since_cut = 0
+        self._decoded_before_cut = 0
         self.signals = VideoSignals()
         self.decoded = 0
         """Pictures that came out of the decoder."""
@@ -112,6 +114,11 @@ class Intake:
             rows += self._lose(self._slots.end_epoch())
         if self._decoder is None:
             raise TranscodeError("a picture came before its configuration")
+        if picture.begins_segment:
+            if self._fed_since_cut and self.decoded == self._decoded_before_cut:
+                rows += self._drain()  # not one picture in a whole segment: begin anew
+            self._fed_since_cut, self._decoded_before_cut = 0, self.decoded
+        self._fed_since_cut += 1
         divisors = tuple(self._divisors) if picture.begins_segment else None
         try:
             lost = self._slots.feed(picture.number, picture.pts_ticks, divisors)

@@ -25,9 +25,9 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
-MAX_PENDING: Final = 64
+MAX_PENDING: Final = 20
 """Fed pictures that have not come out. A decoder may hold 16 back (ITU-T H.264, A.3.1); of more
-than that, the earliest will not come."""
+than that, the earliest will not come. Until then nobody knows that its slot is empty."""
 
 
 class Slot(NamedTuple):

@@ -222,11 +222,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     silent: bool | None
     """None: no audio was heard."""
     av_drift_s: float | None
-    """How far audio is ahead of video at the worker's input, smoothed. None: one is missing."""
+    """How far the sound is behind the picture at the worker's input, smoothed; None: one lacks."""
     busy_s: float
     """Age of the oldest call that still runs in a thread."""
     rss_bytes: _Count
-    """Most memory that was resident at one time."""
+    """Memory that is resident."""
 
 
 class Fault(NamedTuple):

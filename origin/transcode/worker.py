@@ -2,27 +2,27 @@
 
 ::
 
-    stdin -> _read -> messages -> _take_in -> jobs -> _encode, one for each rung -> frames -> _write
-                 \\-> audio -> _listen                                   _beat ----/        stdout
+    stdin -> _read -> messages -> _take_in (the first lane) ------------------> frames -> _write
+                 |                    \\--> rows -> _encode (each other lane) ----/          stdout
+                 \\-> audio -> _listen                               _beat -------/
 
 Stages wait for each other through queues with bounds, so when an encoder is slow, or the parent
 does not read, everything before it stops, stdin last: what waits then waits at the parent's, who
 can leave it out. Memory is bounded whatever happens. What blocks runs in threads, one call at a
-time for each object: a hop for decoding and scaling, one for each rung. A stage that is behind
-takes several pictures in one hop.
+time for each object, spread over `lanes`: one hop decodes, scales and encodes the first lane's
+rungs, one more each other lane's. A stage that is behind takes several pictures in one hop.
 
 The end of stdin is the end: what was fed is encoded and written, and the worker exits with 0. It
 exits with 1 after a `Fault`, or when the parent is gone. An exception of a stage ends all of them;
 its text is the fault's. The heartbeat comes from the loop, so it goes on while threads are busy or
 stuck, and says for how long the oldest call has run.
 
-Bounds: `MAX_MESSAGES` and `MAX_MESSAGE_BYTES`, `MAX_JOBS` a rung, `MAX_FRAMES` and
+Bounds: `MAX_MESSAGES` and `MAX_MESSAGE_BYTES`, `MAX_ROWS` a lane, `MAX_FRAMES` and
 `MAX_FRAME_BYTES`, `MAX_AUDIO`; and time, `DRAIN_TIMEOUT_S` from the end of stdin.
 
 May import trio and the modules of this package.
 """
 
-import resource
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
@@ -31,7 +31,8 @@ import trio
 from origin.transcode import wire
 from origin.transcode.bounded_queue import BoundedQueue
 from origin.transcode.errors import TranscodeError
-from origin.transcode.intake import Intake, Job, Row, VideoInput
+from origin.transcode.intake import Intake, Row, VideoInput
+from origin.transcode.lanes import Lane, plan_lanes
 from origin.transcode.listener import Listener
 from origin.transcode.rung_stage import RungStage
 from origin.transcode.signals import AvDrift
@@ -46,8 +47,8 @@ MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 MAX_PICTURES_A_HOP: Final = 3
 """Taken by one call in a thread."""
 
-MAX_JOBS: Final = 3
-"""Pictures that wait for one rung's encoder: 3 MB each at 1080p."""
+MAX_ROWS: Final = 3
+"""Pictures that wait for one lane's encoders: 3 MB each at 1080p."""
 
 MAX_FRAMES: Final = 64
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
@@ -79,6 +80,8 @@ class Worker:
         stdin: Where the rest comes from.
         stdout: Where everything goes.
         confinement: What to say about it.
+        cores: How many there are to spread the work over.
+        resident_bytes: Says how much memory is in use.
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class Worker:
         stdin: trio.abc.ReceiveStream,
         stdout: trio.abc.SendStream,
         confinement: str = "",
+        cores: int = 1,
+        resident_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         self._setup = setup
         self._reader = reader
@@ -97,12 +102,17 @@ class Worker:
         self._stdin = stdin
         self._stdout = stdout
         self._confinement = confinement
+        self._resident_bytes = resident_bytes
         self._messages: BoundedQueue[VideoInput] = BoundedQueue(MAX_MESSAGES, MAX_MESSAGE_BYTES)
-        self._jobs: list[BoundedQueue[Job]] = [BoundedQueue(MAX_JOBS) for _ in setup.rungs]
         self._frames: BoundedQueue[bytes] = BoundedQueue(MAX_FRAMES, MAX_FRAME_BYTES)
         self._audio: list[wire.AudioConfig | wire.Audio] = []
         self._intake = Intake(setup)
         self._rungs = [RungStage(index, rung) for index, rung in enumerate(setup.rungs)]
+        lanes = [Lane(self._rungs, indexes) for indexes in plan_lanes(setup.rungs, cores)]
+        self._first_lane = lanes[0]
+        self._lanes: list[tuple[Lane, BoundedQueue[Row]]] = [
+            (lane, BoundedQueue(MAX_ROWS)) for lane in lanes[1:]
+        ]
         self._listener = Listener()
         self._drift = AvDrift()
         self._calls: dict[object, float] = {}  # in threads, with the time of their beginning
@@ -144,8 +154,8 @@ class Worker:
             helpers.start_soon(self._beat)
             helpers.start_soon(self._listen)
             async with trio.open_nursery() as stages:
-                for rung, jobs in zip(self._rungs, self._jobs, strict=True):
-                    stages.start_soon(self._encode, rung, jobs)
+                for lane, rows in self._lanes:
+                    stages.start_soon(self._encode, lane, rows)
                 stages.start_soon(self._take_in)
                 stages.start_soon(self._read)
             helpers.cancel_scope.cancel(reason="everything is encoded")
@@ -180,26 +190,36 @@ class Worker:
                 raise wire.WireError("a second setup")  # the reader has refused it before
 
     async def _take_in(self) -> None:
-        """Messages -> pictures for each rung."""
+        """Messages -> pictures, and the first lane's frames."""
         while messages := await self._messages.take(MAX_PICTURES_A_HOP):
-            await self._hand_out(await self._call(self._intake.take, messages))
-        await self._hand_out(await self._call(self._intake.finish))
-        for jobs in self._jobs:
-            jobs.close()
+            await self._hand_out(*await self._call(self._intake_and_first_lane, messages))
+        await self._hand_out(*await self._call(self._finish_intake))
+        for _, queue in self._lanes:
+            queue.close()
+        await self._give(await self._call(self._first_lane.finish))
 
-    async def _hand_out(self, rows: list[Row]) -> None:
+    def _intake_and_first_lane(self, messages: Sequence[VideoInput]) -> tuple[list[Row], bytes]:
+        rows = self._intake.take(messages)
+        return rows, self._first_lane.run(rows)
+
+    def _finish_intake(self) -> tuple[list[Row], bytes]:
+        rows = self._intake.finish()
+        return rows, self._first_lane.run(rows)
+
+    async def _hand_out(self, rows: list[Row], frames: bytes) -> None:
         for row in rows:
-            for jobs, job in zip(self._jobs, row, strict=True):
-                await jobs.give(job)
+            for _, queue in self._lanes:
+                await queue.give(row)
+        await self._give(frames)
 
-    async def _encode(self, rung: RungStage, queue: BoundedQueue[Job]) -> None:
-        """Pictures of one rung -> frames."""
-        while jobs := await queue.take(MAX_PICTURES_A_HOP):
-            if rung.needs_thread(jobs):
-                await self._give(await self._call(rung.run, jobs))
+    async def _encode(self, lane: Lane, queue: BoundedQueue[Row]) -> None:
+        """Pictures of another lane -> frames."""
+        while rows := await queue.take(MAX_PICTURES_A_HOP):
+            if lane.needs_thread(rows):
+                await self._give(await self._call(lane.run, rows))
             else:
-                await self._give(rung.run(jobs))
-        await self._give(await self._call(rung.finish))
+                await self._give(lane.run(rows))
+        await self._give(await self._call(lane.finish))
 
     async def _write(self) -> None:
         """Frames -> stdout, until there are no more."""
@@ -238,7 +258,7 @@ class Worker:
             silent=self._listener.silent,
             av_drift_s=self._drift.seconds,
             busy_s=now_s - min(self._calls.values(), default=now_s),
-            rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            rss_bytes=self._resident_bytes(),
         )
 
     async def _give(self, frames: bytes) -> None:
