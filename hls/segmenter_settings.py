@@ -71,6 +71,8 @@ class SegmenterSettings:
                 raise UsageError(f"{field.name} must be positive")
         if not self.part_target_s <= self.segment_target_s <= self.max_gop_s:
             raise UsageError("part_target_s <= segment_target_s <= max_gop_s does not hold")
+        if self.free_cut_gop_s is not None and self.free_cut_gop_s >= self.max_gop_s:
+            raise UsageError("free_cut_gop_s < max_gop_s does not hold")
         if self.max_probe_bytes > self.max_segment_bytes:
             raise UsageError("a probe is a segment: max_probe_bytes <= max_segment_bytes")
         if self.part_target_s < 0.02:

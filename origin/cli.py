@@ -5,7 +5,6 @@ start is refused, with exactly one line on stderr that says why; 1 for a bug, wi
 traceback; 130 for an interrupt before the app took the signals over.
 """
 
-import importlib.metadata
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,8 @@ import trio
 from origin import app
 from origin.config import Settings, load_settings
 from origin.errors import StartupError
-from origin.log import configure_logging, redact
+from origin.log import configure_logging
+from origin.terminal import complain, version_option
 from origin.transcode.rungs import DEFAULT_LADDER
 
 PROGRAM: Final = "headrace-origin"
@@ -96,21 +96,8 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _refuse(reason: str) -> int:
-    line = " ".join(redact(reason).split())
-    printable = "".join(character if character.isprintable() else "?" for character in line)
-    print(f"{PROGRAM}: {printable}", file=sys.stderr)
+    complain(PROGRAM, reason)
     return EXIT_REFUSED
-
-
-def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
-    if not wanted:
-        return
-    try:
-        version = importlib.metadata.version("headrace")
-    except importlib.metadata.PackageNotFoundError:
-        version = "unknown (not installed)"
-    click.echo(f"{PROGRAM}, version {version}")
-    context.exit()
 
 
 @click.command(
@@ -127,14 +114,7 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
 @click.option("--encoder", metavar="NAME", help='Of the rungs, or "auto".  [default: libx264]')
 @click.option("--demo", is_flag=True, default=None, help="Publish a built-in demo broadcast.")
 @click.option("--log-format", metavar="text|json", help="Log lines on stderr.  [default: text]")
-@click.option(
-    "--version",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_print_version,
-    help="Print the version and exit.",
-)
+@version_option(PROGRAM)
 def _settings(config: Path | None, **flags: Any) -> Settings:
     """Take live broadcasts over RTMP and serve them as Low-Latency HLS."""
     return load_settings(config_file=config, flags=flags)

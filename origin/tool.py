@@ -9,7 +9,6 @@ one line on stderr; 130 for an interrupt.
 May import everything of ours.
 """
 
-import importlib.metadata
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ import trio
 
 from origin.config import Settings, load_settings
 from origin.errors import StartupError
-from origin.log import redact
+from origin.terminal import complain, version_option
 from origin.transcode.capacity import Capacity, SourceLoad
 from origin.transcode.machine import processor_name, usable_cores
 from origin.transcode.measure import (
@@ -122,16 +121,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _fail(code: int, reason: str) -> int:
-    line = " ".join(redact(reason).split())
-    printable = "".join(character if character.isprintable() else "?" for character in line)
-    print(f"{PROGRAM}: {printable}", file=sys.stderr)
+    complain(PROGRAM, reason)
     return code
-
-
-def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        click.echo(f"{PROGRAM}, version {importlib.metadata.version('headrace')}")
-        context.exit()
 
 
 @click.group(
@@ -139,14 +130,7 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     no_args_is_help=False,
 )
-@click.option(
-    "--version",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_print_version,
-    help="Print the version and exit.",
-)
+@version_option(PROGRAM)
 def _headrace() -> None:
     """Tools for whoever runs a Headrace origin."""
 

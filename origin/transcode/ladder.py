@@ -23,7 +23,6 @@ May import hls, edge and origin's own; not av.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -33,7 +32,7 @@ from hls import MediaError, MediaEvent, Part, Sample
 from hls.clock import VIDEO_TIMESCALE
 from hls.rung import CodedPicture, Rung
 from hls.sample import Placement
-from hls.video import VideoConfig, parse_video_config
+from hls.video import parse_video_config
 from origin.broadcast import SOURCE, Broadcast, Broadcasts
 from origin.metrics import TranscodeMetrics, WorkerFigures
 from origin.transcode import wire
@@ -41,11 +40,12 @@ from origin.transcode.feed import Feed
 from origin.transcode.health import Keyframes, RungMedia, TranscodeHealth, figures
 from origin.transcode.pressure import HIGH_LAG_S, MAX_LAG_S, Pressure, divisors
 from origin.transcode.rungs import RungPlan
+from origin.transcode.step import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.live import LiveRendition, LiveStream
+    from edge.live import LiveStream
     from hls import AacConfig, AvcConfig
 
 MAX_START_LAG_S: Final = 4.0
@@ -55,29 +55,6 @@ DECODER_THREADS: Final = 1
 """More would decode slices in parallel; few publishers send pictures in slices."""
 
 log = structlog.get_logger("transcode")
-
-
-@dataclass(slots=True, eq=False)
-class _Step:
-    """One rung of this ladder."""
-
-    index: int
-    """In the worker's set-up."""
-    plan: RungPlan
-    rung: Rung
-    divisor: int
-    """What the worker was last told: one picture in so many, 0 for none."""
-    is_wanted: bool = True
-    """False for a stand-in that is not needed."""
-    awaits_resume: bool = False
-    """Pictures come again with the next segment."""
-    rendition: "LiveRendition | None" = None
-    """What viewers see; None before its first part."""
-    is_hidden: bool = False
-    config: VideoConfig | None = None
-    """Of the pictures that come."""
-    out_ticks: int | None = None
-    """pts of the newest picture that came back; None before the first."""
 
 
 class Ladder:
@@ -113,7 +90,7 @@ class Ladder:
         self._metrics = metrics
         self._on_stand_in = on_stand_in
         self._steps = [
-            _Step(index, plan, Rung(divisor=plan.divisor), plan.divisor)
+            Step(index, plan, Rung(divisor=plan.divisor), plan.divisor)
             for index, plan in enumerate([*([stand_in] if stand_in else []), *plans])
         ]
         self._stand_in = self._steps[0] if stand_in is not None else None
@@ -274,7 +251,7 @@ class Ladder:
         self.feed = Feed()
         if self.closed.is_set():
             self.feed.end()
-        rungs = tuple(_setup(step) for step in self._steps)
+        rungs = tuple(step.setup for step in self._steps)
         setup = wire.Setup(rungs=rungs, decoder_threads=DECODER_THREADS)
         self.feed.put(wire.GREETING + wire.encode(setup))
         self._is_feeding = False
@@ -423,7 +400,7 @@ class Ladder:
 
     # -- cutting back
 
-    def _wanted(self) -> list[_Step]:
+    def _wanted(self) -> list[Step]:
         return [step for step in self._steps if step.is_wanted]
 
     def _set_level(self, level: int) -> None:
@@ -444,7 +421,7 @@ class Ladder:
             rungs=",".join(f"{step.plan.name}/{step.divisor}" for step in wanted),
         )
 
-    def _set_divisor(self, step: _Step, divisor: int) -> None:
+    def _set_divisor(self, step: Step, divisor: int) -> None:
         if divisor == step.divisor:
             return
         before, step.divisor = step.divisor, divisor
@@ -482,11 +459,11 @@ class Ladder:
         self._figures = figures(status, media)
         self._metrics.status(self.stream_id, self._figures)
 
-    def _step_lag_s(self, step: _Step) -> float:
+    def _step_lag_s(self, step: Step) -> float:
         newest = self._first_fed_ticks if step.out_ticks is None else step.out_ticks
         return ((self._fed_ticks or newest) - newest) / VIDEO_TIMESCALE
 
-    def _publish(self, step: _Step, events: Sequence[MediaEvent]) -> None:
+    def _publish(self, step: Step, events: Sequence[MediaEvent]) -> None:
         """Show viewers what a rung has made."""
         if not events or (self._finished and self._has_given_up):
             return
@@ -505,17 +482,3 @@ class Ladder:
             step.is_hidden = parts[-1].gap
             live = self._live()
             (live.hide if step.is_hidden else live.show)(name)
-
-
-def _setup(step: _Step) -> wire.RungSetup:
-    plan = step.plan
-    return wire.RungSetup(
-        name=plan.name,
-        width=plan.width,
-        height=plan.height,
-        bitrate_bps=plan.bitrate_bps,
-        encoder=plan.encoder,
-        preset=plan.preset,
-        frame_rate=plan.frame_rate,
-        divisor=step.divisor,
-    )

@@ -1,5 +1,6 @@
 """The assembler: which audio a part takes, how long it waits for it, how it is numbered."""
 
+from dataclasses import replace
 from typing import Any
 
 from media_rules import AUDIO, VIDEO
@@ -136,3 +137,25 @@ def test_at_the_end_the_last_part_takes_what_is_left() -> None:
     audio(parts, 15, 20)
     parts.drop_audio()
     assert not parts.has_content(FOREVER)
+
+
+def test_a_layout_says_what_the_part_was_made_of() -> None:
+    parts = begun(picture=70, sample_rate=48_000)
+    audio(parts, 0, 40)
+    parts.add_picture(0, picture(idr=True))
+    parts.add_picture(PART, picture())
+    parts.close(0, 2 * PART, ends_segment=False)
+    parts.close(2 * PART, 3 * PART, ends_segment=True)  # of audio alone
+    add(parts, 2)
+    first, bare, last = parts_of(parts.drain(FOREVER, FOREVER))
+    assert first.layout is not None
+    assert bare.layout is not None
+    assert last.layout is not None
+    assert (first.layout.picture, first.layout.end, bare.layout.picture) == (70, 72, 72)
+    assert (bare.layout.end, last.layout.picture, last.layout.end) == (72, 72, 73)
+    assert (list(first.layout.durations), list(bare.layout.durations)) == ([PART, PART], [])
+    assert (first.layout.video_time, last.layout.video_time) == (0, 2 * PART)
+    assert (first.layout.audio_time, bare.layout.audio_time) == (0, 19 * FRAME)
+    assert [len(part.layout.audio) for part in (first, bare) if part.layout] == [19, 10]
+    assert replace(first, layout=None) == first
+    assert "layout" not in repr(first)

@@ -1,6 +1,9 @@
 """The cut rules on plain numbers: promises, parts, segments, gaps."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -205,3 +208,58 @@ def test_audio_parts_end_before_the_frame_that_would_cross() -> None:
     assert [n for n, what in enumerate(cuts, 1) if what is Cut.PART] == list(range(9, 91, 9))
     assert cuts[-1] is Cut.SEGMENT
     assert cuts.count(Cut.SEGMENT) == 1
+
+
+# -- cuts anywhere
+
+
+def free_cutter(**changed: Any) -> Cutter:
+    plan = CutPlan.for_video(
+        PROMISE,
+        interval_ms=Fraction(40),
+        gop_ms=Fraction(40),
+        settings=SETTINGS,
+        cuts_anywhere=True,
+    )
+    return Cutter(replace(plan, **changed), 0)
+
+
+def segment_ends_ms(
+    cutter: Cutter, ends_ms: Iterable[int], idrs_ms: Sequence[int] = ()
+) -> list[int]:
+    return [
+        end_ms
+        for end_ms in ends_ms
+        if cutter.advance(end_ms * MS, is_sync=end_ms in idrs_ms) is Cut.SEGMENT
+    ]
+
+
+def test_without_idr_pictures_every_segment_ends_at_its_target() -> None:
+    cutter = free_cutter()
+    assert segment_ends_ms(cutter, range(40, 9_000, 40)) == [2_000, 4_000, 6_000, 8_000]
+    assert cutter.forced_cuts == 0
+
+
+def test_idr_pictures_in_between_change_nothing() -> None:
+    ends_ms = segment_ends_ms(free_cutter(), range(40, 9_000, 40), [1_200, 1_960, 3_000, 7_000])
+    assert ends_ms == [2_000, 4_000, 6_000, 8_000]
+
+
+def test_a_long_picture_does_not_shorten_the_segments_after_it() -> None:
+    cutter = free_cutter()
+    ends_ms = [*range(40, 1_000, 40), 2_440, *range(2_480, 9_000, 40)]
+    assert segment_ends_ms(cutter, ends_ms) == [2_440, 4_440, 6_440, 8_440]
+
+
+def test_where_the_target_cannot_be_reached_it_ends_before_it() -> None:
+    cutter = free_cutter(segment_target=2_499 * MS)
+    assert segment_ends_ms(cutter, range(40, 6_000, 40)) == [2_480, 4_960]
+    assert cutter.forced_cuts == 0
+
+
+def test_filled_gaps_end_at_the_target_too() -> None:
+    cutter = free_cutter()
+    fills = [cutter.fill() for _ in range(20)]
+    ends_ms = [end // MS for end, cut in fills if cut is Cut.SEGMENT]
+    assert ends_ms == [2_010, 4_020]
+    assert cutter.forced_cuts == 0

@@ -14,7 +14,7 @@ from segmenter_runs import Driver, constant
 import hls
 from hls import Part, Presentation, Sample, SegmenterSettings, TrackKind
 from hls.assembler import PartAssembler
-from hls.clock import MediaClock
+from hls.clock import AudioClock, MediaClock
 from hls.cutter import CutPlan
 from hls.epoch import Epoch
 
@@ -260,3 +260,42 @@ def test_audio_without_an_audio_track_is_ignored() -> None:
     )
     assert epoch.place_audio(Sample(TrackKind.AUDIO, 0, 0, True, b"\x21")) == []
     assert epoch.finish() == []
+
+
+def test_it_counts_the_segments_that_have_ended_whoever_ended_them() -> None:
+    settings = SegmenterSettings()
+    clock = MediaClock(settings)
+    clock.start(0, 0, same_publisher=True)
+    epoch = Epoch(
+        plan=CutPlan.for_video(
+            Presentation(target_duration_s=2, part_target_s=0.201),
+            interval_ms=Fraction(40),
+            gop_ms=Fraction(2000),
+            settings=settings,
+        ),
+        parts=PartAssembler(0.1),
+        clock=clock,
+        audio_clock=AudioClock(48_000, 1024, 0.05),
+        has_video=True,
+        picture=7,
+        start_ms=0,
+        init_index=0,
+        discontinuity=False,
+        settings=settings,
+    )
+    first, *others = (frame for frame in constant(25, gop=50).frames() if frame.dts_ms < 4_100)
+    parts = []
+    epoch.place_first_picture(DRIVER.sample(first))
+    for frame in others:
+        if frame.is_video:
+            parts += epoch.place_picture(DRIVER.sample(frame), is_idr=frame.idr)
+        else:
+            parts += epoch.place_audio(DRIVER.sample(frame))
+        assert epoch.segments == frame.dts_ms // 2_000
+    silence = [frame for frame in constant(25, duration_s=9).frames() if not frame.is_video]
+    for frame in silence[len([f for f in others if not f.is_video]) :]:
+        parts += epoch.place_audio(DRIVER.sample(frame))
+    assert epoch.segments == 3  # audio alone has ended one
+    numbers = [part.layout.picture for part in parts if isinstance(part, Part) and part.layout]
+    assert numbers[0] == 7
+    assert numbers[-1] == 7 + sum(frame.is_video for frame in (first, *others))

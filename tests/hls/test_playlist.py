@@ -60,11 +60,18 @@ def segment(
     return events
 
 
-def begun(*, target_duration_s: int = 1, part_target_s: float = 0.5, window: int = 3) -> Timeline:
+def begun(
+    *,
+    target_duration_s: int = 1,
+    part_target_s: float = 0.5,
+    window: int = 3,
+    discontinuity_sequence: int = 0,
+) -> Timeline:
     timeline = Timeline(
         token="q7",
         started_at_s=1_700_000_000.25,
         settings=TimelineSettings(window_segments=window, part_hold_back_s=1.5),
+        discontinuity_sequence=discontinuity_sequence,
     )
     presentation = Presentation(target_duration_s=target_duration_s, part_target_s=part_target_s)
     timeline.apply([presentation, INIT])
@@ -146,6 +153,33 @@ seg-q7-1.m4s
 """
 
 
+GOLDEN_GAP = """\
+#EXTM3U
+#EXT-X-VERSION:9
+#EXT-X-INDEPENDENT-SEGMENTS
+#EXT-X-TARGETDURATION:1
+#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.500,HOLD-BACK=3
+#EXT-X-PART-INF:PART-TARGET=0.500
+#EXT-X-MEDIA-SEQUENCE:0
+#EXT-X-DISCONTINUITY-SEQUENCE:7
+#EXT-X-MAP:URI="init-q7-0.mp4"
+#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:20.250Z
+#EXT-X-PART:DURATION=0.500000,URI="part-q7-0.0.m4s",INDEPENDENT=YES
+#EXT-X-PART:DURATION=0.500000,URI="part-q7-0.1.m4s"
+#EXTINF:1.000000,
+seg-q7-0.m4s
+#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:21.250Z
+#EXT-X-PART:DURATION=0.500000,URI="part-q7-1.0.m4s",INDEPENDENT=YES
+#EXT-X-PART:DURATION=0.500000,URI="part-q7-1.1.m4s",GAP=YES
+#EXT-X-GAP
+#EXTINF:1.000000,
+seg-q7-1.m4s
+#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:22.250Z
+#EXT-X-PART:DURATION=0.500000,URI="part-q7-2.0.m4s",GAP=YES
+#EXT-X-PRELOAD-HINT:TYPE=PART,URI="part-q7-2.1.m4s"
+"""
+
+
 def test_the_first_playlist() -> None:
     timeline = begun()
     timeline.apply(segment(0, [0.5, 0.5]))
@@ -166,6 +200,30 @@ def test_a_sliding_playlist_with_breaks_and_an_open_segment() -> None:
         segment(4, [0.5, 0.5, 0.1], at_s=34, init_index=1, discontinuity=True, complete=False)
     )
     assert timeline.playlist().decode() == GOLDEN_SLIDING
+
+
+def missing(event: MediaEvent) -> MediaEvent:
+    """The same part as a gap; anything else as it is."""
+    if isinstance(event, Part):
+        return replace(event, gap=True, data=b"", independent=False)
+    return event
+
+
+def test_what_is_missing_is_marked() -> None:
+    timeline = begun(discontinuity_sequence=7)
+    timeline.apply(segment(0, [0.5, 0.5]))
+    whole, half, end = segment(1, [0.5, 0.5], at_s=1)
+    timeline.apply([whole, missing(half), end])
+    timeline.apply([missing(segment(2, [0.5], at_s=2)[0])])
+    assert timeline.playlist().decode() == GOLDEN_GAP
+    read = read_media_playlist(timeline.playlist())
+    assert [segment.gap for segment in read.segments] == [False, True]
+    stranger = m3u8.loads(timeline.playlist().decode())
+    assert [found.gap_tag for found in stranger.segments[:2]] == [None, True]
+    assert [part.gap for found in stranger.segments for part in found.parts] == [
+        *(None, None, None),
+        *("YES", "YES"),
+    ]
 
 
 def test_an_ended_playlist_of_awkward_durations() -> None:

@@ -101,6 +101,46 @@ def test_a_part_without_any_picture_is_sound_alone() -> None:
     assert script.gaps == []
 
 
+def test_sound_does_not_wait_for_pictures_that_a_decoder_holds_back() -> None:
+    """The source's camera is away, and it goes on with sound; so does the rung, a second later."""
+    frames = constant(Fraction(90_000, STEP), gop=60, duration_s=12).frames()
+    frames = [f for f in frames if not (f.is_video and 4_300 < f.dts_ms < 9_000)]
+    batches = DRIVER.start(constant(Fraction(90_000, STEP))).push(frames).flush().batches
+    rung = Rung()
+    rung.resume(0)
+    last = sum(f.is_video and f.dts_ms <= 4_300 for f in frames)
+    for number in range(last - 2):
+        rung.push(picture_at(number, idr=number % 60 == 0))
+    bare_s, released = 0.0, []
+    for batch in batches:
+        for part in parts_of(batch):
+            if part.layout is not None and not part.layout.durations:
+                bare_s += part.duration_s
+        released = parts_of(rung.follow(batch))
+        assert bool(bare_s) <= (rung.pending > 0) or bare_s >= 1
+        if bare_s >= 1:
+            break
+    assert bare_s < 1.21
+    assert [part.gap for part in released] == [False] * 6
+    assert rung.pending == 0
+    # They come when the camera is back: too late for their part, and no harm.
+    for number in range(last - 2, last):
+        assert rung.push(picture_at(number)) == []
+    assert len(rung._pictures) == 0
+
+
+def test_pictures_that_are_there_do_not_count_as_held_back() -> None:
+    """A part without pictures may come out behind the pictures after it: audio is late."""
+    script = Script().follow(1).push(range(63), idrs=[0, 60])
+    bare = next(event for event in script.batches[0] if isinstance(event, Part))
+    assert bare.layout is not None
+    layout = replace(bare.layout, durations=[])
+    for index in range(6):
+        script.out += script.rung.follow([replace(bare, index=index, layout=layout)])
+    assert script.push([62, 62]).rung.pending == 0
+    assert len(script.rung._pictures) == 3
+
+
 def test_a_part_without_any_picture_or_sound_is_a_gap() -> None:
     script = Script(audio_rate=None).follow()
     script.push([*range(6), *range(13, 70)], idrs=[0])

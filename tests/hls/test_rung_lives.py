@@ -169,8 +169,8 @@ def test_the_same_number_of_discontinuities_wherever_it_begins() -> None:
         line.log = RungLog(Rung())
         for origin_s in (0, 20, 40):
             for frame in frames:
-                stamps = {"dts_ms": frame.dts_ms + 1000 * origin_s}
-                frame = replace(frame, **stamps, pts_ms=stamps["dts_ms"])
+                stamp_ms = frame.dts_ms + 1000 * origin_s
+                frame = replace(frame, dts_ms=stamp_ms, pts_ms=stamp_ms)
                 line.run.push([frame])
                 placed = line.run.segmenter.placed
                 if placed is not None:
@@ -408,10 +408,11 @@ class AnyLife(RuleBasedStateMachine):
     def change_encoder(self, config: AvcConfig) -> None:
         self.config = config
 
-    @rule(jump_ms=st.sampled_from([8_000, 100_000, 100, -200, -5_000]))
+    @rule(jump_ms=st.sampled_from([10_000, 100_000, -4_999]))
     def jump(self, jump_ms: int) -> None:
-        # Nothing fills a short pause without audio: its part is too long, as hls.cutter says.
-        self.now_ms += jump_ms if self.has_audio else max(8_000, jump_ms)
+        # Their sums are breaks all. A pause in both tracks that is none makes a part too long, as
+        # hls.cutter says; so does any without audio.
+        self.now_ms += jump_ms if self.has_audio else max(10_000, jump_ms)
 
     # In the probe it would forget the audio, and a long pause of the video would stay empty.
     @precondition(lambda self: self.has_audio and self.segmenter.cuts_anywhere is not None)

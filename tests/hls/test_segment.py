@@ -1,5 +1,7 @@
 """A segment's own lines: what it lists in each phase of its life, and exact numbers."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,3 +96,18 @@ def test_durations_add_up_and_are_never_rounded_past_a_target_in_milliseconds(
         assert written_us[-1] <= target_us
     assert sum(written_us) == segment.duration_us
     assert abs(segment.duration_us - segment.duration_ns / 1000) <= 1
+
+
+def test_a_part_that_is_missing_is_listed_and_leaves_nothing_behind() -> None:
+    segment = begun(part(0, 0.2))
+    segment.add(part(0, 0.2), "p0")
+    segment.add(replace(part(1, 0.1), gap=True, data=b""), "p1")
+    segment.end()
+    gap = b'#EXT-X-PART:DURATION=0.100000,URI="p1",GAP=YES\n'
+    assert gap in segment.text
+    assert segment.gap
+    assert segment.text.endswith(b"#EXT-X-GAP\n" + CLOSING)
+    assert (segment.chunks, segment.part_names) == ([b"<0>"], ["p0"])
+    assert (segment.size_bytes, segment.duration_ns) == (3, 300_000_000)
+    segment.unlist_parts()
+    assert segment.text.endswith(b"Z\n#EXT-X-GAP\n" + CLOSING)

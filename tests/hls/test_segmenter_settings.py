@@ -29,3 +29,9 @@ def test_a_probe_is_a_segment() -> None:
 def test_parts_have_a_least_length() -> None:
     with pytest.raises(UsageError, match="at least 20 ms"):
         SegmenterSettings(part_target_s=0.01)
+
+
+def test_the_longest_probe_can_tell_that_a_gop_is_too_long() -> None:
+    assert SegmenterSettings(free_cut_gop_s=11.9).free_cut_gop_s == 11.9
+    with pytest.raises(UsageError, match="free_cut_gop_s < max_gop_s"):
+        SegmenterSettings(free_cut_gop_s=12.0)

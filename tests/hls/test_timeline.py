@@ -8,12 +8,17 @@ from timeline_events import Source, TimelineEvents
 
 import hls
 from hls import (
+    BadRequest,
+    Directives,
     MediaEvent,
     Presentation,
+    Ready,
     SegmentEnd,
     Timeline,
     TimelineSettings,
     UsageError,
+    Wait,
+    decide,
 )
 
 STARTED_AT_S = 1_700_000_000.25
@@ -343,6 +348,119 @@ def test_dates_come_from_the_media_clock() -> None:
         "#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:20.250Z",
         "#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:14:22.250Z",
     ]
+
+
+# Gaps.
+
+
+def test_there_is_nothing_behind_the_name_of_a_gap() -> None:
+    source = EVENTS.source()
+    timeline = begun(window_segments=3)
+    feed(timeline, source, 1)
+    timeline.apply([source.part()])
+    assert timeline.is_hinted("part-tok-1.1.m4s")
+    timeline.apply([source.part(gap=True)])
+    # Who waited for it is told so now.
+    assert not timeline.is_hinted("part-tok-1.1.m4s")
+    assert timeline.media("part-tok-1.1.m4s") is None
+    assert timeline.changes.added == ()
+    assert timeline.last_part == (1, 1)
+    assert timeline.hint == "part-tok-1.2.m4s"
+    timeline.apply([source.end()])
+    assert timeline.changes.added == ()
+    assert timeline.media("seg-tok-1.m4s") is None
+    assert timeline.media("part-tok-1.0.m4s") is not None
+    assert decide(timeline, Directives(1, 1)) == decide(timeline, Directives(1)) == Ready()
+
+
+def test_what_a_gap_left_is_kept_and_let_go_as_ever() -> None:
+    """Its whole parts have their grace; the memory of their segment goes with it."""
+    source = EVENTS.source()
+    timeline = begun(window_segments=3)
+    feed(timeline, source, 2)
+    removed: list[str] = []
+    for gaps in ([4, 5], range(10), [0], []):
+        for index in range(10):
+            timeline.apply(
+                [source.part(gap=index in gaps), *([source.end()] if index == 9 else [])]
+            )
+            removed += timeline.changes.removed
+    while not removed or "seg-tok-6.m4s" not in removed:
+        feed(timeline, source, 1)
+        removed += timeline.changes.removed
+        assert set(removed).isdisjoint(timeline.names())
+    for msn, gaps in ((2, [4, 5]), (3, range(10)), (4, [0]), (5, [])):
+        names = [f"part-tok-{msn}.{index}.m4s" for index in range(10) if index not in gaps]
+        assert [name for name in removed if name.startswith(f"part-tok-{msn}.")] == names
+        assert (f"seg-tok-{msn}.m4s" in removed) == (not gaps)
+    assert timeline.held_bytes < 15 * 10 * 110
+
+
+def test_bit_rates_are_those_of_whole_segments() -> None:
+    source = EVENTS.source()
+    timeline = begun()
+    feed(timeline, source, 1)
+    before = timeline.measured_bandwidth, timeline.announced_bandwidth
+    timeline.apply([source.part(size=1_000_000), source.part(gap=True), source.end()])
+    timeline.apply([source.part(gap=True), source.end()])
+    assert (timeline.measured_bandwidth, timeline.announced_bandwidth) == before
+
+
+def test_a_gap_is_no_segment_that_begins_dependent() -> None:
+    source = EVENTS.source()
+    timeline = begun()
+    feed(timeline, source, 1)
+    timeline.apply([source.part(gap=True), source.end()])
+    assert timeline.independent_segments
+    assert b"#EXT-X-INDEPENDENT-SEGMENTS\n" in timeline.playlist()
+
+
+def test_a_rendition_that_begins_with_a_gap_waits_for_a_whole_segment() -> None:
+    """Its bit rate would be zero, and players prefer that."""
+    source = EVENTS.source(first_msn=4)
+    timeline = begun()
+    timeline.apply([source.part(), source.part(gap=True), source.end()])
+    assert (timeline.ready, timeline.last_msn) == (False, 4)
+    assert decide(timeline, Directives()) == Wait()
+    with pytest.raises(UsageError):
+        timeline.playlist()
+    with pytest.raises(UsageError):
+        timeline.variant("v")
+    feed(timeline, source, 1)
+    assert timeline.ready
+    assert timeline.variant("v").bandwidth_bps > 0
+    assert b"#EXT-X-MEDIA-SEQUENCE:4\n" in timeline.playlist()
+    assert decide(timeline, Directives()) == Ready()
+    # And once begun it is there, whatever goes missing.
+    for _ in range(30):
+        timeline.apply([source.part(gap=True, duration_s=2), source.end()])
+        assert timeline.ready
+        timeline.playlist()
+
+
+def test_one_that_ends_with_nothing_but_a_gap_was_never_there() -> None:
+    source = EVENTS.source()
+    timeline = begun()
+    timeline.apply([source.part(), source.part(gap=True)])
+    timeline.end()
+    assert not timeline.ready
+    assert isinstance(decide(timeline, Directives()), BadRequest)
+
+
+def test_sequence_numbers_of_discontinuities_may_begin_anywhere() -> None:
+    source = EVENTS.source()
+    timeline = Timeline(
+        token="tok",
+        started_at_s=STARTED_AT_S,
+        settings=TimelineSettings(window_segments=3),
+        discontinuity_sequence=5,
+    )
+    timeline.apply([PROMISE, init()])
+    for batch in source.segment(discontinuity=True):
+        timeline.apply(batch)
+    assert b"#EXT-X-DISCONTINUITY-SEQUENCE:5\n" in timeline.playlist()
+    feed(timeline, source, 3)
+    assert b"#EXT-X-DISCONTINUITY-SEQUENCE:6\n" in timeline.playlist()
 
 
 # The end.

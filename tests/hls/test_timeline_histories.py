@@ -77,26 +77,33 @@ class AnyBroadcast(RuleBasedStateMachine):
             for name in before.uris - now.uris:
                 self.gone_part_tags.setdefault(name, self.clock_s)
 
-    def one_part(self, *, last: bool, discontinuity: bool = False) -> list[MediaEvent]:
+    def one_part(
+        self, *, last: bool, discontinuity: bool = False, gap: bool = False
+    ) -> list[MediaEvent]:
         return [
             self.source.part(
                 duration_s=self.frame_s * self.frames,
                 discontinuity=discontinuity and self.source.index == 0,
                 size=10,
+                gap=gap,
             ),
             *([self.source.end()] if last else []),
         ]
 
     @precondition(lambda self: not self.timeline.ended)
-    @rule(discontinuity=st.booleans(), count=st.integers(1, 40))
-    def parts(self, discontinuity: bool, count: int) -> None:
+    @rule(
+        discontinuity=st.booleans(),
+        gap=st.sampled_from([False, False, True]),
+        count=st.integers(1, 40),
+    )
+    def parts(self, discontinuity: bool, gap: bool, count: int) -> None:
         longest_s = self.presentation.target_duration_s
         for _ in range(count):
             if self.timeline.ended:
                 return
             step_s = self.frame_s * self.frames
             last = self.source.segment_s + 2 * step_s > longest_s
-            self.apply(self.one_part(last=last, discontinuity=discontinuity))
+            self.apply(self.one_part(last=last, discontinuity=discontinuity, gap=gap))
 
     @precondition(lambda self: not self.timeline.ended)
     @rule()
@@ -111,7 +118,11 @@ class AnyBroadcast(RuleBasedStateMachine):
         self.source.init_index += 1
         self.source.media_time_s += away_s
         self.apply(
-            [self.presentation, EVENTS.init(self.source.init_index), *self.one_part(last=False)],
+            [
+                self.presentation,
+                EVENTS.init(self.source.init_index),
+                *self.one_part(last=False, discontinuity=True),
+            ],
         )
 
     @precondition(lambda self: self.timeline.ready and not self.timeline.ended)
