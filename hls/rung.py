@@ -32,7 +32,7 @@ May import `hls`. Spec: draft-pantos-hls-rfc8216bis-22, 4.4.4.7, 4.4.4.9, 6.2.4.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -114,7 +114,7 @@ class Rung:
         self._frame_rate: float | None = None
         self._config: VideoConfig | None = None
         self._init_index = -1
-        self._init_data = b""
+        self._tracks: tuple[VideoConfig | None, AacConfig | None] | None = None
         self._segment = _OpenSegment(msn=-1)
         self._video_end: int | None = None  # of the last picture that is out; None behind a break
         self.has_begun = False
@@ -271,7 +271,7 @@ class Rung:
         segment = self._segment
         if not layout.durations:
             return True  # the source has no picture here either
-        if layout.picture < self._first or layout.end > self._next:
+        if layout.picture < self._first:
             return False  # some of it was not to come, or is not waited for any longer
         if not pictures:
             # One picture in so many: a short part may have none. Then there must be sound.
@@ -280,7 +280,7 @@ class Rung:
         if segment.size_bytes > MAX_BYTES:
             return False
         config = pictures[0].config if part.index == 0 else self._config
-        if any(picture.config != config for picture in pictures):
+        if not all(each.config is config or each.config == config for each in pictures):
             return False  # a segment has one init section
         has_picture, segment.has_picture = segment.has_picture, True
         return has_picture or pictures[0].is_idr
@@ -296,31 +296,27 @@ class Rung:
             events.append(self._presentation)
         if pictures and not self._segment.is_broken:
             self._config = pictures[0].config
-        config = self._config if self._has_video else None
-        data = build_init_segment(config, self._audio)
-        if data != self._init_data:
-            self._init_data = data
+        tracks = (self._config if self._has_video else None, self._audio)
+        if tracks != self._tracks:
+            self._tracks = tracks
             self._init_index += 1
-            events.append(self._init_segment(config))
+            events.append(self._init_segment(*tracks))
 
-    def _init_segment(self, config: VideoConfig | None) -> InitSegment:
-        tracks = (config, self._audio)
+    def _init_segment(self, video: VideoConfig | None, audio: "AacConfig | None") -> InitSegment:
         rate = self._frame_rate
         return InitSegment(
             index=self._init_index,
-            data=self._init_data,
-            codecs=tuple(track.codec_string for track in tracks if track is not None),
-            width=config.display_width if config is not None else None,
-            height=config.height if config is not None else None,
+            data=build_init_segment(video, audio),
+            codecs=tuple(track.codec_string for track in (video, audio) if track is not None),
+            width=video.display_width if video is not None else None,
+            height=video.height if video is not None else None,
             frame_rate=round(rate / self._divisor, 3) if rate is not None else None,
-            audio=self._audio,
+            audio=audio,
         )
 
     def _gap(self, part: Part) -> Part:
         self.gaps += 1
-        return replace(
-            part, gap=True, independent=False, data=b"", init_index=self._init_index, layout=None
-        )
+        return self._part(part, independent=False, data=b"", gap=True)
 
     def _write(self, part: Part, layout: PartLayout, pictures: list[CodedPicture]) -> Part:
         start = layout.video_time if self._video_end is None else self._video_end
@@ -329,12 +325,21 @@ class Rung:
         if pictures:
             samples, self._video_end = _samples(layout, pictures, start)
             is_independent = pictures[0].is_idr
-        return replace(
-            part,
-            independent=is_independent,
-            data=self._writer.write(start, samples, layout.audio_time, layout.audio),
+        data = self._writer.write(start, samples, layout.audio_time, layout.audio)
+        return self._part(part, independent=is_independent, data=data, gap=False)
+
+    def _part(self, part: Part, *, independent: bool, data: bytes, gap: bool) -> Part:
+        # By hand: `dataclasses.replace` takes as long as all the rest.
+        return Part(
+            msn=part.msn,
+            index=part.index,
+            duration_s=part.duration_s,
+            independent=independent,
+            data=data,
             init_index=self._init_index,
-            layout=None,
+            discontinuity=part.discontinuity,
+            media_time_s=part.media_time_s,
+            gap=gap,
         )
 
 

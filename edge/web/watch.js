@@ -1,8 +1,11 @@
 // The player: asks whether the stream is live, plays it near the live edge, and starts over when
 // anything breaks. States: connecting, waiting, live, stalled, ended, missing, broken (see `show`).
 //
-// hls.js decides what to load; this page decides the pace (`keepPace`) and when to begin again.
+// hls.js decides what to load; this page decides the pace (`keepPace`), the moment of a change of quality
+// (`abr.js`) and when to begin again.
 // `window.headrace` is for tests and the curious.
+
+import { timedAbr } from "./abr.js";
 
 const POLL_MS = 2000;
 const SOON_MS = 300;
@@ -27,7 +30,7 @@ const HLS_CONFIG = {
   maxBufferLength: 20,
   liveSyncOnStallIncrease: 0.25, // per stall, instead of a whole second
   maxLiveSyncPlaybackRate: 1, // see `keepPace`
-  abrEwmaDefaultEstimate: 5e6,
+  abrEwmaDefaultEstimate: 4e6, // a fair line; the first parts correct it
   capLevelToPlayerSize: true,
   // Long enough to sit out a publisher that reconnects; then `recover` takes over.
   manifestLoadPolicy: policy(12000, 4),
@@ -52,13 +55,14 @@ const video = $("video");
 const streamId = decodeURIComponent(location.pathname.split("/")[2] ?? "");
 const base = `/api/streams/${encodeURIComponent(streamId)}`;
 
-const page = { hls: null, video, stalls: 0, errors: [], state: "connecting", latency };
+const page = { hls: null, abr: null, video, stalls: 0, errors: [], state: "connecting", latency };
 window.headrace = page;
 
 let following = true; // at the live edge, or wherever the viewer went back to
 let hasPlayed = false;
 let failures = 0;
 let timer = 0;
+let picked = ""; // label of the quality that the viewer chose; "" leaves it to hls.js
 
 // --- what is shown
 
@@ -145,11 +149,14 @@ function begin() {
 }
 
 function beginHls(source) {
-  const hls = new window.Hls(HLS_CONFIG);
-  const { Events, ErrorTypes } = window.Hls;
+  const { DefaultConfig, Events, ErrorDetails, ErrorTypes } = window.Hls;
+  const abrController = timedAbr(DefaultConfig.abrController);
+  const hls = new window.Hls({ ...HLS_CONFIG, abrController });
   page.hls = hls;
+  page.abr = hls.abrController;
   let mediaRecovered = false;
   hls.on(Events.ERROR, (_event, data) => {
+    if (data.details === ErrorDetails.INTERNAL_ABORTED) return; // to load another level instead
     page.errors.push({ details: data.details, fatal: data.fatal, at: Date.now() });
     if (page.errors.length > 100) page.errors.shift();
     if (!data.fatal || page.hls !== hls) return;
@@ -161,6 +168,8 @@ function beginHls(source) {
     }
   });
   hls.on(Events.MANIFEST_PARSED, () => listQualities(hls));
+  hls.on(Events.LEVELS_UPDATED, () => listQualities(hls));
+  hls.on(Events.LEVEL_SWITCHED, () => showQuality(hls));
   // Not earlier: until the first part is buffered, hls.js has not sought to its start position, and
   // takes a playing video that stands at 0 for one that is stuck in front of a hole.
   hls.once(Events.FRAG_BUFFERED, play);
@@ -170,7 +179,7 @@ function beginHls(source) {
 
 function stop() {
   page.hls?.destroy();
-  page.hls = null;
+  page.hls = page.abr = null;
   hasPlayed = false;
   video.removeAttribute("src");
   video.load();
@@ -218,7 +227,7 @@ function keepPace() {
   if (live && behind !== null && following && !video.paused && !video.seeking) {
     const late = behind - hls.targetLatency;
     const buffer = ahead();
-    if (late > JUMP_S && hls.liveSyncPosition !== null) seek(hls.liveSyncPosition);
+    if (late > JUMP_S && hls.liveSyncPosition !== null) video.currentTime = hls.liveSyncPosition;
     else if (buffer < THIN_BUFFER_S) rate = SLOW_RATE;
     else if (late > TOLERANCE_S && buffer > FULL_BUFFER_S) rate = Math.min(MAX_RATE, 1 + late / 3);
   }
@@ -242,26 +251,37 @@ function watchProgress() {
   }
 }
 
-function seek(position) {
-  video.currentTime = position;
-}
-
 function goLive() {
   following = true;
   const position = page.hls?.liveSyncPosition;
-  if (position) seek(position);
+  if (position) video.currentTime = position;
   play();
 }
 
 // --- controls
 
+function label({ width, height, frameRate, uri, name }, index) {
+  if (!height) return name || `Quality ${index + 1}`;
+  const rate = frameRate > 31 ? Math.round(frameRate) : "";
+  const source = /\/source\/[^/]*$/.test(uri) ? " (source)" : "";
+  return `${width ? Math.min(width, height) : height}p${rate}${source}`;
+}
+
 function listQualities(hls) {
-  const select = $("quality");
-  const auto = new Option("Auto", "-1");
-  const options = hls.levels.map((level, index) => new Option(
-    level.height ? `${level.height}p` : level.name || `Quality ${index + 1}`, String(index)));
-  select.replaceChildren(auto, ...options.reverse());
+  const options = hls.levels.map((level, index) => new Option(label(level, index), String(index)));
+  const chosen = options.findIndex((option) => option.text === picked);
+  $("quality").replaceChildren(new Option("Auto", "-1"), ...options.reverse());
+  $("quality").value = String(chosen);
   $("qualities").hidden = hls.levels.length < 2;
+  page.abr?.pin(chosen);
+  if (chosen >= 0 && hls.loadLevel < 0) hls.startLevel = chosen; // nothing is loaded yet: begin with it
+  showQuality(hls);
+}
+
+function showQuality(hls) {
+  const auto = $("quality").options[0];
+  const playing = hls.levels[hls.currentLevel];
+  if (auto) auto.text = playing ? `Auto (${label(playing, hls.currentLevel)})` : "Auto";
 }
 
 function togglePlay() {
@@ -301,7 +321,9 @@ $("volume").addEventListener("input", (event) => {
   video.muted = video.volume === 0;
 });
 $("quality").addEventListener("change", (event) => {
-  if (page.hls) page.hls.currentLevel = Number(event.target.value);
+  const index = Number(event.target.value);
+  picked = index < 0 ? "" : event.target.selectedOptions[0].text;
+  page.abr?.pin(index);
 });
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches?.("input, select")) return;

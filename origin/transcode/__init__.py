@@ -10,9 +10,9 @@ spreads that over threads; `listener` and `signals` look after black, frozen and
 worker's rights away.
 
 In the origin, which never imports `av`: `rungs` and `capacity` decide what is encoded, by what
-`machine` and `measure` say (`trial` is the child that measures); `ladder`, over `feed`, `pressure`
-and `health`, puts what the workers give into renditions; `supervisor` keeps a worker alive, and
-`service` looks after all of them.
+`machine` and `measure` say (`trial` is the child that measures); `ladder`, over `feed`, `step`,
+`pressure` and `health`, puts what the workers give into renditions; `supervisor` keeps a worker
+alive, and `service` looks after all of them.
 
 Here is no code, so that a worker loads nothing that it does not need.
 """

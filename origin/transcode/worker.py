@@ -17,7 +17,7 @@ exits with 1 after a `Fault`, or when the parent is gone. An exception of a stag
 its text is the fault's. The heartbeat comes from the loop, so it goes on while threads are busy or
 stuck, and says for how long the oldest call has run.
 
-Bounds: `MAX_MESSAGES` and `MAX_MESSAGE_BYTES`, `MAX_ROWS` a lane, `MAX_FRAMES` and
+Bounds: `MAX_GULP` messages and `MAX_MESSAGE_BYTES`, `MAX_GULP` rows a lane, `MAX_FRAMES` and
 `MAX_FRAME_BYTES`, `MAX_AUDIO`; and time, `DRAIN_TIMEOUT_S` from the end of stdin.
 
 May import trio and the modules of this package.
@@ -40,15 +40,13 @@ from origin.transcode.signals import AvDrift
 READ_BYTES: Final = 256 * 1024
 """Most that one read takes; a pipe holds 64 KiB unless somebody made it larger."""
 
-MAX_MESSAGES: Final = 4
+GULP_S: Final = 0.1
+MAX_GULP: Final = 8
+"""Pictures that one call in a thread takes at the most: those of so long, and so many. As many may
+wait before each stage, and it may not be more: what waits is late, and the parent must see it."""
+
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 """Coded pictures that wait for the decoder."""
-
-MAX_PICTURES_A_HOP: Final = 3
-"""Taken by one call in a thread."""
-
-MAX_ROWS: Final = 3
-"""Pictures that wait for one lane's encoders: 3 MB each at 1080p."""
 
 MAX_FRAMES: Final = 64
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
@@ -103,7 +101,8 @@ class Worker:
         self._stdout = stdout
         self._confinement = confinement
         self._resident_bytes = resident_bytes
-        self._messages: BoundedQueue[VideoInput] = BoundedQueue(MAX_MESSAGES, MAX_MESSAGE_BYTES)
+        self._gulp = gulp = gulp_of(setup)
+        self._messages: BoundedQueue[VideoInput] = BoundedQueue(gulp, MAX_MESSAGE_BYTES)
         self._frames: BoundedQueue[bytes] = BoundedQueue(MAX_FRAMES, MAX_FRAME_BYTES)
         self._audio: list[wire.AudioConfig | wire.Audio] = []
         self._intake = Intake(setup)
@@ -111,7 +110,7 @@ class Worker:
         lanes = [Lane(self._rungs, indexes) for indexes in plan_lanes(setup.rungs, cores)]
         self._first_lane = lanes[0]
         self._lanes: list[tuple[Lane, BoundedQueue[Row]]] = [
-            (lane, BoundedQueue(MAX_ROWS)) for lane in lanes[1:]
+            (lane, BoundedQueue(gulp)) for lane in lanes[1:]
         ]
         self._listener = Listener()
         self._drift = AvDrift()
@@ -191,7 +190,7 @@ class Worker:
 
     async def _take_in(self) -> None:
         """Messages -> pictures, and the first lane's frames."""
-        while messages := await self._messages.take(MAX_PICTURES_A_HOP):
+        while messages := await self._messages.take(self._gulp):
             await self._hand_out(*await self._call(self._intake_and_first_lane, messages))
         await self._hand_out(*await self._call(self._finish_intake))
         for _, queue in self._lanes:
@@ -214,7 +213,7 @@ class Worker:
 
     async def _encode(self, lane: Lane, queue: BoundedQueue[Row]) -> None:
         """Pictures of another lane -> frames."""
-        while rows := await queue.take(MAX_PICTURES_A_HOP):
+        while rows := await queue.take(self._gulp):
             if lane.needs_thread(rows):
                 await self._give(await self._call(lane.run, rows))
             else:
@@ -275,6 +274,12 @@ class Worker:
             return await trio.to_thread.run_sync(function, *args, abandon_on_cancel=True)
         finally:
             del self._calls[call]
+
+
+def gulp_of(setup: wire.Setup) -> int:
+    """How many pictures a call takes at the most."""
+    rate = max(rung.frame_rate for rung in setup.rungs)
+    return min(MAX_GULP, max(1, round(rate * GULP_S)))
 
 
 def read_setup(

@@ -11,7 +11,7 @@ from edge.web import Pages
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A copy of the package's own files, with a stand-in for hls.js."""
-    for name in ("index.html", "watch.html", "style.css", "index.js", "watch.js"):
+    for name in ("index.html", "watch.html", "style.css", "index.js", "watch.js", "abr.js"):
         (tmp_path / name).write_bytes(files("edge.web").joinpath(name).read_bytes())
     (tmp_path / "vendor").mkdir()
     (tmp_path / "vendor" / "hls.min.js").write_text("window.Hls = {};")

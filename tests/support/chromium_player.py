@@ -10,6 +10,7 @@ The page must offer `window.headrace = {hls, video}` (the watch page does).
 import contextlib
 import json
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from child_process import need_programs, wait_until
-from playwright.sync_api import Browser, Page, Response, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page, Response, sync_playwright
 
 FLAGS = [
     "--no-sandbox",
@@ -39,7 +40,7 @@ SETTLED_S = 2.0
 
 OBSERVER = """
 (() => {
-  const log = {samples: [], events: [], hlsErrors: [], glass: [], frames: 0};
+  const log = {samples: [], events: [], hlsErrors: [], glass: [], levels: [], frames: 0};
   window.observed = log;
   const now = () => performance.now() / 1000;
   for (const name of ["playing", "waiting", "stalled", "seeking", "ended", "error", "pause"]) {
@@ -79,9 +80,15 @@ OBSERVER = """
     const page = window.headrace;
     if (page && page.hls && page.hls !== hls) {
       hls = page.hls;
-      hls.on("hlsError", (_, data) => log.hlsErrors.push({
-        at: now(), details: data.details, fatal: data.fatal,
-        reason: String(data.reason || data.error || ""),
+      hls.on("hlsError", (_, data) => {
+        // That it gave up a request of its own, to load another level instead, is no error.
+        if (data.details !== "aborted") log.hlsErrors.push({
+          at: now(), details: data.details, fatal: data.fatal,
+          reason: String(data.reason || data.error || ""),
+        });
+      });
+      hls.on("hlsLevelSwitched", (_, {level}) => log.levels.push({
+        at: now(), height: hls.levels[level].height, rate: hls.levels[level].frameRate,
       }));
     }
     if (page && page.video && page.video !== video) {
@@ -110,7 +117,7 @@ OBSERVER = """
       at: now(), playhead: video.currentTime, latency: hls.latency, target: hls.targetLatency,
       rate: video.playbackRate, ahead: end - video.currentTime, paused: video.paused,
       behindArrival: shown === null ? null : shown / 1000, frames: log.frames,
-      dropped: quality.droppedVideoFrames,
+      dropped: quality.droppedVideoFrames, height: video.videoHeight,
     });
   }, 250);
 })();
@@ -125,6 +132,8 @@ class Playback:
     events: list[dict[str, Any]]
     hls_errors: list[dict[str, Any]]
     glass: list[dict[str, float]]
+    levels: list[dict[str, Any]] = field(default_factory=list)
+    """Each change of the level that is on the screen."""
     console: list[str] = field(default_factory=list)
     bad_answers: list[str] = field(default_factory=list)
 
@@ -183,6 +192,10 @@ class Playback:
         since = (self.started_at() or 0.0) + after_s
         return [sample["latency"] for sample in self.glass if sample["at"] > since]
 
+    def heights(self) -> list[int]:
+        """Heights of the levels that were shown, one after the other."""
+        return [int(level["height"]) for level in self.levels]
+
     def summary(self) -> str:
         """One line of figures for the log of a run."""
         rates = [float(sample["rate"]) for sample in self.samples]
@@ -194,6 +207,7 @@ class Playback:
             f"capture to glass {spread(self.glass_latencies())}, "
             f"rate {min(rates, default=1):.2f}..{max(rates, default=1):.2f}, "
             f"{len(self.stalls())} stalls, {len(self.hls_errors)} hls.js errors"
+            + (f", levels {self.heights()}" if len(self.levels) > 1 else "")
         )
 
 
@@ -219,6 +233,7 @@ class Player:
         self.texts: list[str] = []
         """Every text body (HTML, JSON, playlists, scripts of ours) that the page received."""
         self._artifacts = artifacts
+        self._devtools: CDPSession | None = None
         self._console: list[str] = []
         self._bad_answers: list[str] = []
         page.add_init_script(OBSERVER)
@@ -254,6 +269,49 @@ class Player:
         wait_until(look, timeout_s=seconds + 15, what=f"{seconds:g} s of playback")
         return self.report()
 
+    def watch_on(self, seconds: float) -> Playback:
+        """Watch for `seconds` of real time more, and report."""
+        self.page.wait_for_timeout(seconds * 1000)
+        return self.report()
+
+    def qualities(self) -> list[str]:
+        """What the quality menu offers, from top to bottom."""
+        return [str(text) for text in self.page.locator("#quality option").all_inner_texts()]
+
+    def choose(self, quality: str) -> None:
+        """Choose a line of the quality menu, as a person does."""
+        self.page.select_option("#quality", label=quality)
+
+    def wait_height(self, *heights: int, timeout_s: float) -> float:
+        """Wait until pictures of one of these heights are on the screen; how long that took."""
+
+        def look() -> bool:
+            self.page.wait_for_timeout(50)
+            return int(self.page.evaluate("headrace.video.videoHeight")) in heights
+
+        began = time.monotonic()
+        try:
+            wait_until(look, timeout_s=timeout_s, what=f"{self.name} shows {heights} lines")
+        except AssertionError as error:
+            error.add_note(self.describe())
+            raise
+        return time.monotonic() - began
+
+    def throttle(self, kbps: float, *, latency_ms: float) -> None:
+        """Give this page a line of so many kilobits a second, with so long a way."""
+        if self._devtools is None:
+            self._devtools = self.page.context.new_cdp_session(self.page)
+            self._devtools.send("Network.enable")
+        self._devtools.send(
+            "Network.emulateNetworkConditions",
+            {
+                "offline": False,
+                "latency": latency_ms,
+                "downloadThroughput": kbps * 1000 / 8,
+                "uploadThroughput": -1,
+            },
+        )
+
     def report(self) -> Playback:
         """What was observed so far."""
         seen = self.page.evaluate("window.observed")
@@ -262,6 +320,7 @@ class Player:
             events=seen["events"],
             hls_errors=seen["hlsErrors"],
             glass=seen["glass"],
+            levels=seen["levels"],
             console=list(self._console),
             bad_answers=list(self._bad_answers),
         )
@@ -306,10 +365,20 @@ class Viewers:
         self._artifacts = artifacts
 
     @contextlib.contextmanager
-    def viewer(self, name: str) -> Iterator[Player]:
-        """One page, closed on leaving; a failure inside leaves evidence in `artifacts`."""
+    def viewer(self, name: str, *, pixel_ratio: int = 1) -> Iterator[Player]:
+        """One page, closed on leaving; a failure inside leaves evidence in `artifacts`.
+
+        Args:
+            name: For the evidence.
+            pixel_ratio: What the page believes of its screen; nothing is drawn larger. The page
+                plays no more pixels than there is room for, by itself.
+        """
         context = self._browser.new_context(viewport={"width": 1000, "height": 700})
         player = Player(context.new_page(), self._artifacts, name)
+        if pixel_ratio != 1:
+            player.page.add_init_script(
+                f"Object.defineProperty(window, 'devicePixelRatio', {{get: () => {pixel_ratio}}})"
+            )
         try:
             yield player
         except BaseException:

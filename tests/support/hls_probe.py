@@ -2,9 +2,9 @@
 
 `HlsProbe` follows one Low-Latency media playlist as a strict player would: blocking reloads, the
 hinted part requested before it exists (every second time), every part and every segment fetched
-once, every playlist text kept. `judge` then hands the harvest to readers that share no code with
-Headrace: the strict reader of `playlist_reader`, m3u8 in its strict mode, PyAV's demuxer and
-decoders, the ffprobe program.
+once (gaps are noted instead), every playlist text kept. `judge` then hands the harvest to readers
+that share no code with Headrace: the strict reader of `playlist_reader`, m3u8 in its strict mode,
+PyAV's demuxer and decoders, the ffprobe program.
 
 Rule names (PT-03, BR-02 ...) are those that `hls_rules` explains.
 """
@@ -52,6 +52,8 @@ class SeenPart:
     independent: bool
     data: bytes
     came_at_s: float
+    listed_at_s: float
+    """When the playlist came that listed it first."""
 
 
 @dataclass(slots=True)
@@ -61,9 +63,15 @@ class Harvest:
     multivariant: str = ""
     snapshots: list[Snapshot] = field(default_factory=list)
     inits: dict[str, bytes] = field(default_factory=dict)
+    maps: dict[int, str] = field(default_factory=dict)
+    """msn -> URI of its initialization section."""
     parts: dict[tuple[int, int], SeenPart] = field(default_factory=dict)
     segments: dict[int, tuple[str, float, bytes]] = field(default_factory=dict)
     """msn -> (URI, EXTINF, bytes)"""
+    gaps: dict[tuple[int, int], float] = field(default_factory=dict)
+    """(msn, index) of parts that were listed with GAP=YES -> when the playlist came."""
+    gap_segments: set[int] = field(default_factory=set)
+    """msn of segments that were listed with EXT-X-GAP."""
     hinted: dict[str, bytes] = field(default_factory=dict)
     """Bytes of parts that were requested by their hint, before they existed."""
     faults: list[str] = field(default_factory=list)
@@ -75,11 +83,25 @@ class Harvest:
 
 
 class HlsProbe(threading.Thread):
-    """Follows one stream on a thread of its own until ENDLIST, `stop` or the first hard fault."""
+    """Follows one rendition on a thread of its own until ENDLIST, `stop` or the first hard fault.
 
-    def __init__(self, address: str, stream_id: str, saw: Callable[[str, str], None]) -> None:
-        super().__init__(name=f"probe-{stream_id}", daemon=True)
+    Args:
+        address: HOST:PORT of the HTTP server.
+        stream_id: The stream.
+        saw: Is told every text.
+        quality: The rendition, which may be listed late; None: there must be one only.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        stream_id: str,
+        saw: Callable[[str, str], None],
+        quality: str | None = None,
+    ) -> None:
+        super().__init__(name=f"probe-{stream_id}-{quality}", daemon=True)
         self.harvest = Harvest()
+        self._quality = quality
         self._base = f"/api/streams/{stream_id}"
         self._folder = ""
         self._client = HttpClient(address, timeout_s=20)
@@ -128,27 +150,32 @@ class HlsProbe(threading.Thread):
             return b""
         return answer.body
 
-    def _wait_multivariant(self) -> str | None:
+    def _wait_variant(self) -> str | None:
+        """The URI of the rendition's playlist, once the multivariant playlist lists it."""
         deadline = time.monotonic() + FIRST_PLAYLIST_TIMEOUT_S
         while not self._stopping.wait(0.1):
             answer = self._get(f"{self._base}/master.m3u8")
             if answer.status == 200:
-                return answer.text
+                self.harvest.multivariant = answer.text
+                uris = [str(variant.uri) for variant in m3u8.loads(answer.text).playlists]
+                if self._quality is not None:
+                    uris = [uri for uri in uris if uri.startswith(f"{self._quality}/")]
+                elif len(uris) != 1:
+                    self._fault(f"{len(uris)} variants instead of one:\n{answer.text}")
+                    return None
+                if uris:
+                    return uris[0]
             if time.monotonic() > deadline:
-                self._fault(f"no multivariant playlist: {answer.status} {answer.text}")
+                wanted = "multivariant playlist" if self._quality is None else self._quality
+                self._fault(f"no {wanted}: {answer.status} {answer.text}")
                 return None
         return None
 
     def _follow(self) -> None:
-        text = self._wait_multivariant()
-        if text is None:
+        uri = self._wait_variant()
+        if uri is None:
             return
-        self.harvest.multivariant = text
-        variants = m3u8.loads(text).playlists
-        if len(variants) != 1:
-            self._fault(f"{len(variants)} variants instead of one:\n{text}")
-            return
-        path = f"{self._base}/{variants[0].uri}"
+        path = f"{self._base}/{uri}"
         self._folder = path.rpartition("/")[0]
         query = ""
         wanted: tuple[int, int] | None = None
@@ -158,12 +185,14 @@ class HlsProbe(threading.Thread):
             if answer.status != 200:
                 self._fault(f"{path}{query}: status {answer.status} {answer.text}")
                 return
-            self.harvest.snapshots.append(Snapshot(asked, time.monotonic(), answer.text))
+            came = time.monotonic()
+            self.harvest.snapshots.append(Snapshot(asked, came, answer.text))
             playlist = m3u8.loads(answer.text)
-            self._fetch_news(playlist)
+            self._fetch_news(playlist, came)
             if playlist.is_endlist:
                 return
-            if wanted is not None and max(self.harvest.parts) < wanted:
+            newest = max([*self.harvest.parts, *self.harvest.gaps], default=(-1, -1))
+            if wanted is not None and newest < wanted:
                 self._fault(f"BR-02 {query} answered without that part")
             wanted = _next_part(playlist)
             query = f"?_HLS_msn={wanted[0]}&_HLS_part={wanted[1]}"
@@ -175,27 +204,40 @@ class HlsProbe(threading.Thread):
         if hint is None:
             self._fault("PH-01 no preload hint in a live playlist")
             return
-        # Held until the part exists, or until the broadcast ends without it: then 404.
+        # Held until the part exists, or until it turns out that it will not: then 404.
         answer = self._get(f"{self._folder}/{hint.uri}")
         if answer.status == 200:
             self.harvest.hinted[hint.uri] = answer.body
         elif answer.status != 404:
             self._fault(f"PH-03 hinted {hint.uri}: status {answer.status}")
 
-    def _fetch_news(self, playlist: m3u8.M3U8) -> None:
+    def _fetch_news(self, playlist: m3u8.M3U8, listed_at_s: float) -> None:
+        section = ""
         for segment in playlist.segments:
-            section = segment.init_section
-            if section is not None and section.uri not in self.harvest.inits:
-                self.harvest.inits[section.uri] = self._media(section.uri)
             msn = segment.media_sequence
+            if segment.init_section is not None:  # m3u8 knows it of complete segments only
+                section = segment.init_section.uri
+            self.harvest.maps[msn] = section
+            if section and section not in self.harvest.inits:
+                self.harvest.inits[section] = self._media(section)
             for index, part in enumerate(segment.parts):
                 if (msn, index) in self.harvest.parts:
                     continue
+                if part.gap == "YES":
+                    self.harvest.gaps.setdefault((msn, index), listed_at_s)
+                    continue
                 data = self._media(part.uri)
                 self.harvest.parts[msn, index] = SeenPart(
-                    part.uri, part.duration, part.independent == "YES", data, time.monotonic()
+                    part.uri,
+                    part.duration,
+                    part.independent == "YES",
+                    data,
+                    time.monotonic(),
+                    listed_at_s,
                 )
-            if segment.uri and msn not in self.harvest.segments:
+            if segment.uri and segment.gap_tag:
+                self.harvest.gap_segments.add(msn)
+            elif segment.uri and msn not in self.harvest.segments:
                 data = self._media(segment.uri)
                 self.harvest.segments[msn] = (segment.uri, segment.duration, data)
 
@@ -221,7 +263,7 @@ def judge(harvest: Harvest, clip: Clip, folder: Path, *, complete: bool = True) 
     faults = list(harvest.faults)
     if not harvest.segments or not harvest.inits:
         return [*faults, "nothing was served"]
-    faults += _judge_playlists(harvest)
+    faults += _judge_playlists(harvest, constant_rate=True)
     faults += _judge_bytes(harvest)
     try:
         faults += _judge_media(harvest, clip, complete=complete)
@@ -232,9 +274,31 @@ def judge(harvest: Harvest, clip: Clip, folder: Path, *, complete: bool = True) 
     return faults
 
 
-def _judge_playlists(harvest: Harvest) -> list[str]:
+def judge_rendition(harvest: Harvest, *, constant_rate: bool = True) -> list[str]:
+    """What strangers find wrong in a harvest without knowing what was published.
+
+    Gaps are left out, so this fits a transcoded rendition whose encoder failed, too.
+
+    Args:
+        harvest: What the probe was given.
+        constant_rate: Of the source; if not, parts may be short.
+    """
+    faults = list(harvest.faults)
+    if not harvest.segments or not harvest.inits:
+        return [*faults, "nothing was served"]
+    faults += _judge_playlists(harvest, constant_rate=constant_rate)
+    faults += _judge_bytes(harvest)
+    try:
+        faults += _judge_parts_alone(harvest)
+        faults += _judge_decoding(harvest)
+    except av.FFmpegError as error:
+        faults.append(f"MF-09 PyAV: {error!r}")
+    return faults
+
+
+def _judge_playlists(harvest: Harvest, *, constant_rate: bool) -> list[str]:
     faults = []
-    history = PlaylistHistory()
+    history = PlaylistHistory(constant_rate=constant_rate)
     try:
         read_multivariant_playlist(harvest.multivariant.encode())
         for snapshot in harvest.snapshots:
@@ -266,14 +330,15 @@ def _judge_bytes(harvest: Harvest) -> list[str]:
         if pieces and abs(total - duration) > 0.002 * len(pieces):
             faults.append(f"PT-05 {uri}: EXTINF {duration}, its parts {total:.3f}")
     by_uri = {part.uri: part.data for part in harvest.parts.values()}
+    is_over = "#EXT-X-ENDLIST" in harvest.snapshots[-1].text
     for uri, data in harvest.hinted.items():
-        if by_uri.get(uri) != data:
+        if by_uri.get(uri) != data and (is_over or uri in by_uri):  # or the probe was stopped first
             faults.append(f"PH-03 {uri}: the hinted request got other bytes")
     return faults
 
 
 @contextlib.contextmanager
-def _libav_warnings() -> Iterator[list[tuple[int, str, str]]]:
+def libav_warnings() -> Iterator[list[tuple[int, str, str]]]:
     """Collect what FFmpeg's libraries complain about in this thread."""
     before = av.logging.get_level()
     av.logging.set_level(av.logging.WARNING)
@@ -290,7 +355,7 @@ def _judge_media(harvest: Harvest, clip: Clip, *, complete: bool) -> list[str]:
     spec = clip.spec
     pictures: list[Fraction] = []
     sounds: list[Fraction] = []
-    with _libav_warnings() as log:
+    with libav_warnings() as log:
         options = {"err_detect": "explode"}
         with av.open(io.BytesIO(harvest.stream_bytes()), "r", options=options) as container:
             kinds = sorted(stream.type for stream in container.streams)
@@ -334,9 +399,9 @@ def _judge_parts_alone(harvest: Harvest) -> list[str]:
     What libav says of missing references counts for an INDEPENDENT part only.
     """
     faults = []
-    init = next(iter(harvest.inits.values()))
-    for part in harvest.parts.values():
-        with _libav_warnings() as log, av.open(io.BytesIO(init + part.data), "r") as container:
+    for (msn, _), part in harvest.parts.items():
+        init = harvest.inits[harvest.maps[msn]]
+        with libav_warnings() as log, av.open(io.BytesIO(init + part.data), "r") as container:
             # Plain values: a packet must not be asked for its stream once the file is closed.
             samples = [
                 (packet.stream.type, packet.is_keyframe)
@@ -350,6 +415,29 @@ def _judge_parts_alone(harvest: Harvest) -> list[str]:
             faults.append(f"PT-06 {part.uri}: INDEPENDENT is {part.independent}")
         if part.independent:
             faults += [f"MF-02 PyAV on {part.uri}: {text.strip()}" for _, _, text in log]
+    return faults
+
+
+def _judge_decoding(harvest: Harvest) -> list[str]:
+    """Every segment decodes alone, without a complaint, to as many pictures as it has.
+
+    Not one that begins without an IDR picture, for want of them: that is not claimed to.
+    """
+    faults = []
+    for msn, (uri, _, data) in harvest.segments.items():
+        if (msn, 0) in harvest.parts and not harvest.parts[msn, 0].independent:
+            continue
+        file = io.BytesIO(harvest.inits[harvest.maps[msn]] + data)
+        with libav_warnings() as log, av.open(file, "r") as container:
+            if not container.streams.video:
+                continue
+            packets = pictures = 0
+            for packet in container.demux(video=0):
+                packets += packet.size > 0
+                pictures += len(packet.decode())
+        faults += [f"MF-09 PyAV on {uri}: {name}: {text.strip()}" for _, name, text in log]
+        if pictures != packets:
+            faults.append(f"MF-09 {uri}: {pictures} pictures of {packets}")
     return faults
 
 

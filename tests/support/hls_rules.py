@@ -1,9 +1,9 @@
 """The rules by which the tests judge HLS, each under the short name that failures give it.
 
-MP media playlist, PT parts, PH preload hint, EN end, MV multivariant playlist, BR blocking reload,
-MF fragmented MP4, HT HTTP. A bare section number is one of draft-pantos-hls-rfc8216bis-22; "AA" is
-Apple's HLS Authoring Specification; "ours" is stricter than any document, for the reason given.
-TD is the target duration, PT the part target.
+MP media playlist, PT parts, PH preload hint, EN end and gaps, MV multivariant playlist, BR blocking
+reload, MF fragmented MP4, AL alignment of renditions, RR rendition reports, HT HTTP. A bare section
+number is one of draft-pantos-hls-rfc8216bis-22; "AA" is Apple's HLS Authoring Specification; "ours"
+is stricter than any document, for the reason given. TD is the target duration, PT the part target.
 """
 
 RULES = {
@@ -30,6 +30,7 @@ RULES = {
     "PT-08": "6.2.2: EXT-X-PART tags go once they are more than 3 TD from the end",
     "PT-09": "ours: parts reach back to PART-HOLD-BACK, or hls.js loads whole segments instead",
     "PT-11": "6.2.1: what is listed is complete and served at once",
+    "PT-12": "6.2.1: parts come 1 PT after each other; ours: none PART-HOLD-BACK late, a stall",
     "PT-13": "6.2.1: a listed part never changes, nor comes back",
     "PT-14": "4.4.4.9: DISCONTINUITY, MAP and PROGRAM-DATE-TIME come before a segment's first part",
     "PH-01": "appendix B.1: a live playlist with parts hints the next one",
@@ -38,13 +39,15 @@ RULES = {
     "PH-05": "4.4.5.3: one hint of each type; ours is TYPE=PART",
     "PH-07": "4.4.5.3: no hint beside EXT-X-ENDLIST",
     "EN-01": "6.2.1: the end is EXT-X-ENDLIST behind a complete segment",
+    "EN-04": "6.2.1: missing media is listed as a gap in its place; its segment has EXT-X-GAP then",
     "EN-06": "ours: ENDLIST comes in a version without a new part, which hls.js would never load",
     "MV-01": "4.4.1: the header tags, each once",
     "MV-02": "4.4.6.2: each EXT-X-STREAM-INF has BANDWIDTH and a URI line; nothing else is there",
-    "MV-03": "4.4.6.2, 6.2.4: CODECS names every format in the rendition",
-    "MV-04": "4.4.6.2: RESOLUTION is there and well-formed",
-    "MV-05": "4.4.6.2: FRAME-RATE has three decimals",
-    "MV-07": "4.4.6.2, AA 1.28: AVERAGE-BANDWIDTH is at most BANDWIDTH",
+    "MV-03": "4.4.6.2, 6.2.4: CODECS names every format in the rendition, and nothing else",
+    "MV-04": "4.4.6.2: RESOLUTION is there, well-formed, and the size that pictures are shown at",
+    "MV-05": "4.4.6.2: FRAME-RATE has three decimals and is that of the pictures",
+    "MV-06": "4.4.6.2, AA 1.29: BANDWIDTH is at least the measured peak; ours: at most 1.6 of it",
+    "MV-07": "4.4.6.2, AA 1.28: AVERAGE-BANDWIDTH is at most BANDWIDTH, and near the measured mean",
     "MV-09": "4.4.2.1: EXT-X-INDEPENDENT-SEGMENTS is true: each segment begins independently",
     "BR-02": "6.2.5.2: the answer to a blocked request holds the part that was asked for",
     "MF-01": "3.1.2: an init segment is ftyp and moov, with mvex, empty tables and no duration",
@@ -57,5 +60,14 @@ RULES = {
     "MF-08": "AA 7.4, appendix B.1: a video segment begins with an IDR picture",
     "MF-09": "init segment and parts decode without an error",
     "MF-11": "ours: every sample lasts longer than nothing; players divide by it",
+    "AL-01": "ours: a segment has the same tfdt, to the tick, and duration in all renditions",
+    "AL-02": "6.2.4: sound begins with its segment; ours: it is the same in all renditions",
+    "AL-03": "6.2.4: PROGRAM-DATE-TIME is the same for the same media in all renditions",
+    "AL-04": "6.2.4: the discontinuity sequence is the same for the same media in all renditions",
+    "AL-05": "appendix B.1: all renditions are updated within 1 PT of each other, 95 times in 100",
+    "AL-06": "ours: pictures are shown at the times of the source's, to the tick; none is missing",
+    "AL-07": "ours: a segment of a transcoded rendition begins with its only IDR picture",
+    "AL-08": "ours: the parts of a segment are the same in all renditions, gap or not",
+    "RR-02": "4.4.5.4: a report has LAST-MSN and LAST-PART",
     "HT-01": "4: the media type of playlists; video/mp4 for the rest",
 }

@@ -5,6 +5,7 @@ packet by packet from PyAV), so that a dozen publishers cost little CPU and ever
 many pictures and sound frames must come out at the other end.
 """
 
+import random
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TypeAlias
 import av
 import numpy as np
 from av import AudioStream, Packet, VideoStream
+from av.video.frame import PictureType
 
 AnyPacket: TypeAlias = "Packet[VideoStream] | Packet[AudioStream]"
 
@@ -30,6 +32,9 @@ class ClipSpec:
     keyint_s: float = 2.0
     width: int = 320
     height: int = 180
+    irregular: bool = False
+    """Variable frame rate: of `fps`, pictures are left out as a filter would that drops repeated
+    ones, at most ten in a row. Keyframes come by time all the same."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,10 +71,14 @@ def make_clip(spec: ClipSpec, folder: Path) -> Clip:
         pictures: list[AnyPacket] = []
         if video is not None:
             assert spec.fps is not None
-            for index in range(round(spec.duration_s * spec.fps)):
+            interval, keyframe_at = max(1, round(spec.keyint_s * spec.fps)), 0
+            for index in _picture_times(spec, round(spec.duration_s * spec.fps)):
                 frame = av.VideoFrame.from_ndarray(_picture(spec, index), format="gray")
                 frame = frame.reformat(format="yuv420p")
                 frame.pts, frame.time_base = index, 1 / spec.fps
+                if spec.irregular and index >= keyframe_at:
+                    frame.pict_type = PictureType.I
+                    keyframe_at = (index // interval + 1) * interval
                 pictures += video.encode(frame)
             pictures += video.encode(None)
         sounds: list[AnyPacket] = []
@@ -92,6 +101,17 @@ def _decode_time(packet: AnyPacket) -> Fraction:
     assert packet.dts is not None
     assert packet.time_base is not None
     return packet.dts * packet.time_base
+
+
+def _picture_times(spec: ClipSpec, count: int) -> list[int]:
+    """The pictures that are there, counted at `fps`."""
+    if not spec.irregular:
+        return list(range(count))
+    dice = random.Random(spec.name)
+    times = [0]
+    while times[-1] < count:
+        times.append(times[-1] + dice.choice((1, 1, 1, 1, 1, 1, 2, 2, 3, 5, 11)))
+    return times[:-1]
 
 
 def _picture(spec: ClipSpec, index: int) -> np.ndarray:

@@ -34,6 +34,9 @@ class ObsOutput:
     """Keyframe interval in frames; None leaves OBS's default ("auto": 250 frames of x264)."""
     preset: str = "ultrafast"
     bitrate_kbps: int = 1500
+    width: int = WIDTH
+    height: int = HEIGHT
+    fps: int = FPS
 
 
 def need_obs() -> None:
@@ -70,7 +73,7 @@ def running_obs(folder: Path, output: ObsOutput, clip: Path) -> Iterator[Obs]:
     Args:
         folder: Empty folder for HOME, the logs and the X display's log.
         output: Where to stream to, and how.
-        clip: Media file shown in a loop, WIDTH x HEIGHT.
+        clip: Media file shown in a loop, of the output's size.
     """
     home = folder / "home"
     runtime = folder / "run"
@@ -129,8 +132,9 @@ def _write_settings(config: Path, output: ObsOutput, clip: Path) -> None:
     (profile / "basic.ini").write_text(
         "[General]\nName=Test\n[Output]\nMode=Simple\nReconnect=false\n"
         "[SimpleOutput]\n" + "\n".join(encoder) + "\n"
-        f"[Video]\nBaseCX={WIDTH}\nBaseCY={HEIGHT}\nOutputCX={WIDTH}\nOutputCY={HEIGHT}\n"
-        f"FPSCommon={FPS}\n[Audio]\nSampleRate=48000\n"
+        f"[Video]\nBaseCX={output.width}\nBaseCY={output.height}\n"
+        f"OutputCX={output.width}\nOutputCY={output.height}\n"
+        f"FPSCommon={output.fps}\n[Audio]\nSampleRate=48000\n"
     )
     service = {"server": output.server, "key": output.key, "use_auth": False}
     (profile / "service.json").write_text(json.dumps({"type": "rtmp_custom", "settings": service}))

@@ -238,7 +238,8 @@ def running_origin(
         for name, text in os.environ.items()
         if name == "HEADRACE_PURE" or not name.startswith("HEADRACE_")
     }
-    environment |= {"PYTHONWARNINGS": "default", **(env or {})}
+    # Transcoding is off unless a test is about it, which then says so with a flag or in `env`.
+    environment |= {"PYTHONWARNINGS": "default", "HEADRACE_LADDER": "none", **(env or {})}
     child = Child(
         [*argv, *arguments],
         log=folder / "origin.log",
