@@ -294,7 +294,7 @@ class Rung:
                 raise UsageError("a part came before its presentation")
             self.has_begun = True
             events.append(self._presentation)
-        if pictures and not self._segment.is_broken:
+        if pictures:
             self._config = pictures[0].config
         tracks = (self._config if self._has_video else None, self._audio)
         if tracks != self._tracks:

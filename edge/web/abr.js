@@ -13,7 +13,7 @@
 const SETTLED_S = 0.35; // a segment listed for so long is begun in slower renditions, too
 const WINDOW_S = 0.65; // so far into a segment, a change waits for the next one
 const SLOW_MS = 200; // a part under way for less says nothing of the line
-const RESERVE_S = 0.15; // what shall still be in the buffer when the worst is over
+const RESERVE_S = 0.25; // what shall still be in the buffer when the worst is over
 const CALM_MS = 8000; // after a step down, no step up for so long
 const RETRY_MS = 10000; // a level with a gap is tried again after so long
 const KEEP_MS = 6000; // after a change, nothing is cut off behind the playhead for so long
@@ -67,7 +67,7 @@ export const timedAbr = (AbrController) => class extends AbrController {
     if (this.order === loadLevel) this.order = -1;
     if (this.order >= 0) return this.order;
     const wanted = this.wanted(loadLevel);
-    return wanted === loadLevel || this.isGoodMoment(wanted < loadLevel) ? wanted : loadLevel;
+    return wanted === loadLevel || this.isGoodMoment() ? wanted : loadLevel;
   }
 
   // hls.js repeats each choice here; anything else is its order after an error.
@@ -87,15 +87,14 @@ export const timedAbr = (AbrController) => class extends AbrController {
     return choice > loadLevel && loadLevel >= 0 && now - this.fellAt < CALM_MS ? loadLevel : choice;
   }
 
-  isGoodMoment(isStepDown) {
+  // Just behind the keyframe. With the buffer a hair before it, as where the sound is shorter than the pictures,
+  // hls.js would load all of the segment before once more, and pull it from under the playhead.
+  isGoodMoment() {
     const place = this.place();
     if (!place) return true;
     const { details, frag, into } = place;
     if (!frag) return !details.partList; // at the very edge: who knows whether the others are there yet
-    // Best just behind the keyframe. With the buffer a hair before it, hls.js may load the segment before once
-    // more; on a slow line that is still better than to go on.
-    const isInside = into > (isStepDown ? -1 : 0.001);
-    return isInside && into <= WINDOW_S && details.edge - frag.start >= SETTLED_S;
+    return into > -2e-6 && into <= WINDOW_S && details.edge - frag.start >= SETTLED_S;
   }
 
   // Where the next byte belongs: the segment, and how far into it; null before there is a buffer.
@@ -136,7 +135,12 @@ export const timedAbr = (AbrController) => class extends AbrController {
     const stay = left + rest * Math.max(1, slowness);
     const hop = (3 * hls.ttfbEstimate) / 1000; // to the next segment of another level
     const least = Math.min(ahead - left, ahead - stay - hop + rest + piece);
-    if (slowness < 1 || least > RESERVE_S) return;
+    if (slowness < 1) return;
+    // hls.js asks for the level between two segments only, while it is behind: here is the moment after that.
+    const wanted = this.wanted(frag.level);
+    const isDue = wanted < frag.level && place?.frag?.sn === frag.sn && this.isGoodMoment();
+    if (isDue) this.fall(frag, wanted, rate);
+    if (isDue || least > RESERVE_S) return;
     let target = frag.level - 1;
     while (target > lowest && levels[target].maxBitrate > 0.7 * rate) target -= 1;
     const again = into + piece; // media to be loaded at that level

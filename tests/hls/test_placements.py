@@ -247,6 +247,16 @@ def test_idr_pictures_in_between_are_nothing_special() -> None:
     ]
 
 
+def test_other_pictures_are_cut_anywhere_too() -> None:
+    source = constant(30, gop=3000, duration_s=7)
+    run = DRIVER.start(source, FREE).push(source.frames())
+    run.take(run.segmenter.reconfigure(video=DRIVER.other_video, audio=DRIVER.audio))
+    run.push(replace(f, dts_ms=f.dts_ms + 7_000, pts_ms=f.pts_ms + 7_000) for f in source.frames())
+    verdict = judge(run.flush().batches, idr_segments=False)
+    assert [round(s.duration_s) for s in verdict.segments] == [2, 2, 2, 1, 2, 2, 2, 1]
+    assert checked(run) == []
+
+
 def test_a_broadcast_that_began_as_audio_waits_for_idr_pictures() -> None:
     """Its TARGETDURATION was fixed without a probe, and so was how it is cut."""
     source = constant(30, gop=300, duration_s=12)
