@@ -28,9 +28,14 @@ export const timedAbr = (AbrController) => class extends AbrController {
     this.fellAt = -CALM_MS;
     this.gapAt = []; // by level: when a part of it was missing
     this.loading = null;
+    this.seen = Infinity; // bit/s of the newest part: hls.js's estimate moves once a segment while it is behind
     this._abandonRulesCheck = () => {}; // hls.js's own rescue: it sees only the first of the parts it loads
     const { Events } = hls.constructor;
     hls.on(Events.FRAG_LOADING, (_event, { frag }) => { this.loading = frag; });
+    hls.on(Events.FRAG_LOADED, (_event, { frag, part }) => {
+      const { loading, loaded } = (part ?? frag).stats;
+      this.seen = (8000 * loaded) / Math.max(1, loading.end - loading.first);
+    });
     hls.on(Events.LEVEL_SWITCHING, (_event, { level }) => {
       if (level < this.level) this.fellAt = performance.now();
       this.level = level;
@@ -87,14 +92,14 @@ export const timedAbr = (AbrController) => class extends AbrController {
     return choice > loadLevel && loadLevel >= 0 && now - this.fellAt < CALM_MS ? loadLevel : choice;
   }
 
-  // Just behind the keyframe. With the buffer a hair before it, as where the sound is shorter than the pictures,
-  // hls.js would load all of the segment before once more, and pull it from under the playhead.
+  // Just behind the keyframe. With the buffer a hair before it (sound and pictures end at different times), hls.js
+  // would load all of the segment before once more, and pull it from under the playhead.
   isGoodMoment() {
     const place = this.place();
     if (!place) return true;
     const { details, frag, into } = place;
     if (!frag) return !details.partList; // at the very edge: who knows whether the others are there yet
-    return into > -2e-6 && into <= WINDOW_S && details.edge - frag.start >= SETTLED_S;
+    return into > 0.001 && into <= WINDOW_S && details.edge - frag.start >= SETTLED_S;
   }
 
   // Where the next byte belongs: the segment, and how far into it; null before there is a buffer.
@@ -124,7 +129,7 @@ export const timedAbr = (AbrController) => class extends AbrController {
     if ((total && loaded >= total) || frag.level <= lowest) return;
     const ahead = place?.ahead ?? 0;
     if (!loaded && waited > 3 * SLOW_MS && ahead < 2 * RESERVE_S) this.fall(frag, lowest, 0);
-    const seen = loaded && waited > SLOW_MS ? (8000 * loaded) / (now - loading.first) : Infinity;
+    const seen = loaded && waited > SLOW_MS ? (8000 * loaded) / (now - loading.first) : this.seen;
     const rate = Math.min(seen, hls.bandwidthEstimate);
     const piece = place?.details.partTarget || frag.duration; // media that is under way, seconds
     const into = place?.into ?? 0;
