@@ -11,6 +11,7 @@
 // `flee` go by what the documented events and properties tell. The one private name is `_abandonRulesCheck`.
 
 const SETTLED_S = 0.35; // a segment listed for so long is begun in slower renditions, too
+const AT_START_S = 0.001; // less than this into a segment, hls.js may still think of the one before
 const WINDOW_S = 0.65; // so far into a segment, a change waits for the next one
 const SLOW_MS = 200; // a part under way for less says nothing of the line
 const RESERVE_S = 0.25; // what shall still be in the buffer when the worst is over
@@ -99,7 +100,7 @@ export const timedAbr = (AbrController) => class extends AbrController {
     if (!place) return true;
     const { details, frag, into } = place;
     if (!frag) return !details.partList; // at the very edge: who knows whether the others are there yet
-    return into > 0.001 && into <= WINDOW_S && details.edge - frag.start >= SETTLED_S;
+    return into >= AT_START_S && into <= WINDOW_S && details.edge - frag.start >= SETTLED_S;
   }
 
   // Where the next byte belongs: the segment, and how far into it; null before there is a buffer.
@@ -145,7 +146,7 @@ export const timedAbr = (AbrController) => class extends AbrController {
     const wanted = this.wanted(frag.level);
     const isDue = wanted < frag.level && place?.frag?.sn === frag.sn && this.isGoodMoment();
     if (isDue) this.fall(frag, wanted, rate);
-    if (isDue || least > RESERVE_S) return;
+    if (isDue || least > RESERVE_S || into < AT_START_S) return;
     let target = frag.level - 1;
     while (target > lowest && levels[target].maxBitrate > 0.7 * rate) target -= 1;
     const again = into + piece; // media to be loaded at that level

@@ -103,10 +103,10 @@ def test_the_line_decides_in_auto(
     """On a good line it goes up to the source, on a bad one down in time, and up again.
 
     With one second in the buffer, a line that loses nine tenths of its rate within a segment cannot
-    be outplayed; one that becomes a quarter too slow can.
+    be outplayed; one that becomes a fifth too slow can.
     """
     source, *_, lowest = broadcast.variants().variants
-    narrow_kbps = 0.75 * source.average_bandwidth_bps / 1000
+    narrow_kbps = 0.8 * source.average_bandwidth_bps / 1000
     assert narrow_kbps > 2 * lowest.bandwidth_bps / 1000, "this line does not carry 360p"
     with viewers.viewer("by-line", pixel_ratio=2) as player:
         player.throttle(30_000, latency_ms=30)

@@ -313,7 +313,7 @@ def test_another_configuration_needs_another_segment() -> None:
 
 def endless() -> Iterable[list[MediaEvent]]:
     """The batches of a source that does not end, made of one segment over and over."""
-    first = DRIVER.run(constant(Fraction(90_000, STEP), duration_s=2, audio_rate=None)).events
+    first = DRIVER.run(constant(Fraction(90_000, STEP), duration_s=2.05, audio_rate=None)).events
     yield first[:2]
     parts, end = parts_of(first), first[-1]
     assert isinstance(end, SegmentEnd)

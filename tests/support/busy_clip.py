@@ -19,7 +19,7 @@ def make_busy_clip(folder: Path, *, width: int, height: int, fps: int, kbps: int
     Cost: some 5 s of CPU at 1920x1080 and 30 pictures a second.
     """
     path = folder / f"busy-{width}x{height}-{fps}.mp4"
-    pattern = f"testsrc2=s={width}x{height}:r={fps},noise=frames=6:allf=t,format=yuv420p"
+    pattern = f"testsrc2=s={width}x{height}:r={fps},noise=alls=6:allf=t,format=yuv420p"
     argv = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", pattern]
     argv += ["-f", "lavfi", "-i", "sine=f=440:r=48000", "-t", str(CLIP_S), "-ac", "2"]
     argv += ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", str(2 * fps)]
