@@ -33,8 +33,8 @@ class Sample(NamedTuple):
     """The publisher's claim. For video the bitstream decides; for audio it is ignored."""
 
     data: bytes | memoryview
-    """The coded bytes. The segmenter keeps a reference until the sample's part is written, so the
-    memory behind a view must stay valid and unchanged."""
+    """The coded bytes. The segmenter keeps a reference until the sample's part is written, and each
+    rung keeps audio until its own is, so the memory behind a view must stay valid and unchanged."""
 
 
 class Placement(NamedTuple):

@@ -260,16 +260,19 @@ function goLive() {
 
 // --- controls
 
-function label({ width, height, frameRate, uri, name }, index) {
+function label({ width, height, frameRate, name }, index) {
   if (!height) return name || `Quality ${index + 1}`;
-  const rate = frameRate > 31 ? Math.round(frameRate) : "";
-  const source = /\/source\/[^/]*$/.test(uri) ? " (source)" : "";
-  return `${width ? Math.min(width, height) : height}p${rate}${source}`;
+  return `${width ? Math.min(width, height) : height}p${frameRate > 31 ? Math.round(frameRate) : ""}`;
+}
+
+function option(level, index) {
+  const isSource = /\/source\/[^/]*$/.test(level.uri);
+  return new Option(label(level, index) + (isSource ? " (source)" : ""), String(index));
 }
 
 function listQualities(hls) {
-  const options = hls.levels.map((level, index) => new Option(label(level, index), String(index)));
-  const chosen = options.findIndex((option) => option.text === picked);
+  const options = hls.levels.map(option);
+  const chosen = options.findIndex(({ text }) => text === picked);
   $("quality").replaceChildren(new Option("Auto", "-1"), ...options.reverse());
   $("quality").value = String(chosen);
   $("qualities").hidden = hls.levels.length < 2;

@@ -29,7 +29,6 @@ import structlog
 import trio
 
 from hls import MediaError, MediaEvent, Part, Sample
-from hls.clock import VIDEO_TIMESCALE
 from hls.rung import CodedPicture, Rung
 from hls.sample import Placement
 from hls.video import parse_video_config
@@ -38,6 +37,7 @@ from origin.metrics import TranscodeMetrics, WorkerFigures
 from origin.transcode import wire
 from origin.transcode.feed import Feed
 from origin.transcode.health import Keyframes, RungMedia, TranscodeHealth, figures
+from origin.transcode.in_flight import InFlight
 from origin.transcode.pressure import HIGH_LAG_S, MAX_LAG_S, Pressure, divisors
 from origin.transcode.rungs import RungPlan
 from origin.transcode.step import Step
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
 MAX_START_LAG_S: Final = 4.0
 """Lag that is borne until a worker has caught up for the first time: it starts a second late."""
+
+NONE_RUNS: Final = 1 << 62
+"""A number that is greater than any picture's: where nothing is encoded, nothing is awaited."""
 
 DECODER_THREADS: Final = 1
 """More would decode slices in parallel; few publishers send pictures in slices."""
@@ -108,10 +111,9 @@ class Ladder:
         self._is_feeding = False
         self._fed_video: AvcConfig | None = None
         self._fed_audio: AacConfig | None = None
-        self._first_fed = 0  # number and pts of the first picture since feeding began
-        self._first_fed_ticks = 0
+        self._first_fed = 0  # number of the first picture since feeding began
+        self._in_flight = InFlight()
         self._has_caught_up = False
-        self._fed_ticks: int | None = None
         self._figures: WorkerFigures | None = None
         self.fed = 0
         """Pictures handed to the present worker."""
@@ -214,7 +216,7 @@ class Ladder:
             )
         )
         self.fed += 1
-        self._fed_ticks = max(placement.pts_ticks, self._fed_ticks or placement.pts_ticks)
+        self._in_flight.add(placement.number, placement.pts_ticks)
         if self.feed.is_full:
             self._skip("the queue is full")
 
@@ -256,11 +258,11 @@ class Ladder:
         self.feed.put(wire.GREETING + wire.encode(setup))
         self._is_feeding = False
         self._fed_video = self._fed_audio = None
-        self._fed_ticks = self._figures = None
+        self._figures = None
         self.fed = self.came_back = 0
         for step in self._steps:
             step.config = None
-            step.out_ticks = None
+            step.out_number = None
 
     def end_life(self, reason: str | None) -> None:
         """The worker is gone: nothing more comes of what it had.
@@ -315,10 +317,11 @@ class Ladder:
 
     def observe(self, now_s: float) -> None:
         """Judge the lag; call it several times a second."""
+        self._in_flight.prune(self._least_came_back())
         lag_s = self.lag_s
-        if lag_s is None or self._fed_ticks is None:
+        if lag_s is None:
             return
-        has_begun = any(step.out_ticks is not None for step in self._steps)
+        has_begun = any(step.out_number is not None for step in self._steps)
         self._has_caught_up = self._has_caught_up or (has_begun and lag_s < HIGH_LAG_S)
         if not has_begun:
             self._pressure.restart(now_s)
@@ -331,10 +334,14 @@ class Ladder:
     @property
     def lag_s(self) -> float | None:
         """Newest picture in minus newest picture out; None while nothing goes in."""
-        if not self._is_feeding or self._fed_ticks is None:
+        if not self._is_feeding:
             return None
+        return self._in_flight.lag_s(self._least_came_back())
+
+    def _least_came_back(self) -> int:
+        """Number of the newest picture that every rung has which runs."""
         running = [step for step in self._steps if step.divisor and not step.awaits_resume]
-        return max(map(self._step_lag_s, running), default=0.0)
+        return min(map(self._came_back, running), default=NONE_RUNS)
 
     def health(self) -> TranscodeHealth:
         """Say how it goes."""
@@ -363,9 +370,9 @@ class Ladder:
         self._is_feeding = True
         self._has_caught_up = False
         self._first_fed = placement.number
-        self._first_fed_ticks = placement.pts_ticks
+        self._in_flight.clear()
         for step in self._steps:
-            step.out_ticks = None
+            step.out_number = None
             step.awaits_resume = step.divisor > 0
 
     def _put_configs(self) -> None:
@@ -381,8 +388,8 @@ class Ladder:
         for step in self._steps:
             if step.awaits_resume:
                 step.awaits_resume = False
-                if step.out_ticks is not None:  # of long ago
-                    step.out_ticks = placement.pts_ticks
+                if step.out_number is not None:  # of long ago
+                    step.out_number = placement.number - 1
                 self._publish(step, step.rung.resume(placement.number))
 
     def _skip(self, why: str) -> None:
@@ -431,7 +438,7 @@ class Ladder:
             self._publish(step, step.rung.lose())
         elif before == 0:
             step.awaits_resume = self._is_feeding
-            step.out_ticks = self._fed_ticks
+            step.out_number = self._first_fed  # it is not new to the worker
         self._metrics.shed(self.stream_id, step.plan.name, divisor == 0)
 
     # -- what comes back
@@ -441,7 +448,7 @@ class Ladder:
         self.came_back += 1
         if coded.number < self._first_fed:
             return  # of what was thrown away
-        step.out_ticks = max(coded.pts_ticks, step.out_ticks or coded.pts_ticks)
+        step.out_number = coded.number
         if step.config is None:
             if coded.data:
                 raise MediaError("a picture came before its configuration")
@@ -451,7 +458,7 @@ class Ladder:
 
     def _take_status(self, status: wire.Status) -> None:
         media = [
-            RungMedia(step.plan, self._step_lag_s(step) if step.out_ticks is not None else None)
+            RungMedia(step.plan, self._in_flight.lag_s(self._came_back(step)))
             if step.is_wanted
             else None
             for step in self._steps
@@ -459,9 +466,8 @@ class Ladder:
         self._figures = figures(status, media)
         self._metrics.status(self.stream_id, self._figures)
 
-    def _step_lag_s(self, step: Step) -> float:
-        newest = self._first_fed_ticks if step.out_ticks is None else step.out_ticks
-        return ((self._fed_ticks or newest) - newest) / VIDEO_TIMESCALE
+    def _came_back(self, step: Step) -> int:
+        return self._first_fed - 1 if step.out_number is None else step.out_number
 
     def _publish(self, step: Step, events: Sequence[MediaEvent]) -> None:
         """Show viewers what a rung has made."""

@@ -1,6 +1,6 @@
 """How far to cut a ladder back so that it keeps up with real time: pure rules on lag.
 
-The *lag* of a worker is the newest picture that went in minus the newest that came out. While it is
+The *lag* of a worker is how long the pictures that it owes have waited (`in_flight`). While it is
 high, the ladder is cut back by a step; once it has been low for a while, a step is taken back. The
 steps, for a ladder of three::
 

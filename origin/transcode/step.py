@@ -34,8 +34,8 @@ class Step:
     is_hidden: bool = False
     config: VideoConfig | None = None
     """Of the pictures that come."""
-    out_ticks: int | None = None
-    """pts of the newest picture that came back; None before the first."""
+    out_number: int | None = None
+    """Number of the newest picture that came back; None before the first."""
 
     @property
     def setup(self) -> wire.RungSetup:

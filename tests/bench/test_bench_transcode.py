@@ -40,8 +40,8 @@ from origin.transcode.scale import Scaler
 pytestmark = pytest.mark.bench
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 5
-CLIP_S = 5
+ROUNDS = 4
+CLIP_S = 4.0
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def clip(
     """Makes a ladder's source, or the first picture of it."""
     need_ffmpeg()
     folder = tmp_path_factory.mktemp("clips")
-    seconds = 1 if pytestconfig.getoption("--benchmark-disable") else CLIP_S
+    seconds = 0.5 if pytestconfig.getoption("--benchmark-disable") else CLIP_S
 
     @cache
     def make(ladder: Ladder, is_first_alone: bool = False) -> Path:

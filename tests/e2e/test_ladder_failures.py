@@ -285,8 +285,9 @@ def test_a_ladder_without_cpu_sheds_and_comes_back(
         faults.append(f"a rung was {max(behind.values()):.1f} s behind the source")
     if not (level or any(gaps.values()) or dropped):
         faults.append("/metrics does not tell that anything was cut back")
-    if sum(gaps.values()) != story.of("gaps_total", stream=stream.id):
-        faults.append(f"/metrics tells of {story.of('gaps_total', stream=stream.id):g} gaps")
+    told = story.of("gaps_total", stream=stream.id)  # a moment before the end
+    if told > sum(gaps.values()) or bool(told) != any(gaps.values()):
+        faults.append(f"/metrics tells of {told:g} gaps")
     after = [key for key, at_s in release_times(lowest.harvest).items() if at_s > over_s + 4]
     if not after or any(key in lowest.harvest.gaps for key in after):
         faults.append("the lowest rung did not come back")

@@ -90,7 +90,7 @@ def test_a_viewer_changes_quality_by_hand(
             assert int(played.samples[-1]["height"]) == height, "it did not stay"
         player.choose(player.qualities()[0])
         player.wait_height(1080, timeout_s=20)
-        assert player.qualities()[0] == "Auto (1080p (source))"
+        assert player.qualities()[0] == "Auto (1080p)"
         played = player.report()
         figures(f"{played.summary()}; changes took {median(took):.1f} s")
         assert not troubles(played), troubles(played)

@@ -65,7 +65,7 @@ jitters = st.none() | st.randoms(use_true_random=False)
 # Passed through.
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(
     source=sources,
     gop_s=st.sampled_from([0.25, 0.5, 1, 2, 0.9, 1.5, 1.9, 3, 4]),
@@ -134,7 +134,7 @@ def check_free_cuts(run: Run, source: Source) -> None:
     assert len(verdict.segments) == math.ceil(source.duration_s / 2)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(source=sources, gop_s=st.sampled_from([4.1, 5, 8, 60]), jitter=jitters)
 def test_a_long_gop_that_is_waited_for_is_cut_at_the_target(
     source: Source, gop_s: float, jitter: Random | None
@@ -147,7 +147,7 @@ def test_a_long_gop_that_is_waited_for_is_cut_at_the_target(
     assert checked(run) == []
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     source=sources,
     keyint=st.sampled_from(["250", "infinite", "600"]),

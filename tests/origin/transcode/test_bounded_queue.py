@@ -15,12 +15,19 @@ async def test_taker_gets_all_that_waits_in_order() -> None:
     assert await queue.take(3) == [3, 4]
 
 
-async def test_both_sides_are_checkpoints() -> None:
+async def test_both_sides_notice_a_cancellation_though_they_need_not_wait() -> None:
     queue: BoundedQueue[int] = BoundedQueue(10)
-    with assert_checkpoints():
+    with trio.CancelScope() as giving:
+        giving.cancel()
         await queue.give(1)
-    with assert_checkpoints():
+    await queue.give(2)
+    with trio.CancelScope() as taking:
+        taking.cancel()
         await queue.take(1)
+    assert giving.cancelled_caught
+    assert taking.cancelled_caught
+    with assert_checkpoints():
+        assert await queue.take(9) == [2]
 
 
 async def test_taker_waits_for_an_item() -> None:

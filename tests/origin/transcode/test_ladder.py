@@ -14,6 +14,7 @@ from hls.request import Directives
 from origin.broadcast import SOURCE
 from origin.transcode import wire
 from origin.transcode.feed import MAX_FEED_BYTES
+from origin.transcode.in_flight import REORDERED
 from origin.transcode.ladder import MAX_START_LAG_S
 from origin.transcode.pressure import HIGH_LAG_S, MAX_LAG_S, PATIENCE_S
 
@@ -246,7 +247,7 @@ async def test_lag_cuts_the_ladder_back_and_calm_brings_it_back(show: "Show") ->
             continue
         now_s += 1 / 30
         show.ladder.observe(now_s)
-        behind = int(30 * (HIGH_LAG_S + 0.1)) if lagging else 1
+        behind = REORDERED + int(30 * (HIGH_LAG_S + 0.1)) if lagging else 1
         worker.answer(max(0, len(worker.pending) - behind))
         lagging = lagging and worker.divisors[0] != 0
     assert worker.divisors == [1, 1]
@@ -277,7 +278,7 @@ async def test_far_behind_everything_that_waits_is_thrown_away(show: "Show") -> 
         show.ladder.observe(now_s)
         if stuck and skipped_at is None and show.ladder.lag_s is None:
             skipped_at = placed.number
-    assert skipped_at == pytest.approx(90 + 30 * MAX_LAG_S, abs=3)
+    assert skipped_at == pytest.approx(90 + REORDERED + 30 * MAX_LAG_S, abs=3)
     flags = [segment.gap for segment in show.rendition("360p").timeline.segments]
     assert (flags[1], flags[-1]) == (True, False)
     first_again = [m for m in worker.messages if isinstance(m, wire.Picture) and m.begins_epoch]

@@ -4,15 +4,19 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 
+import av
 import pytest
 import trio
+from av.video.codeccontext import VideoCodecContext
 from media_clips import ClipSpec, make_clip
 from transcode_runs import (
     Output,
     Source,
     bar_of,
     decode_coded,
+    encode_source,
     load_source,
     pictures_of,
     rung,
@@ -25,6 +29,7 @@ from trio.testing import (
     wait_all_tasks_blocked,
 )
 
+from hls.video import parse_video_config
 from origin.transcode import wire, worker
 from origin.transcode.errors import TranscodeError
 from origin.transcode.intake import Intake, Row, VideoInput
@@ -214,6 +219,22 @@ async def test_epochs_and_configurations_follow_each_other(source: Source) -> No
     assert [each.pts_ticks for each in output.coded()[10:70]] == [
         ticks - 1_000_000 for ticks in source.shown
     ]
+
+
+async def test_pixels_of_rungs_are_square_whatever_the_sources_are() -> None:
+    def anamorphic(context: VideoCodecContext) -> None:
+        context.sample_aspect_ratio = Fraction(16, 11)
+
+    grey = [av.VideoFrame(176, 144, "yuv420p") for _ in range(3)]
+    source = encode_source(grey, prepare=anamorphic)
+    described = parse_video_config(b"avc1", source.record)
+    assert described.sample_aspect_ratio == (16, 11)
+    exit_code, output = await transcode([source.config, *pictures_of(source)])
+    assert exit_code == 0
+    for index, each in enumerate(SETUP.rungs):
+        (config,) = output.configs(index)
+        made = parse_video_config(config.fourcc, config.record)
+        assert (made.sample_aspect_ratio, made.display_width) == ((1, 1), each.width)
 
 
 async def test_end_before_the_first_picture() -> None:
