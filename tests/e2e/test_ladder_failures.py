@@ -42,9 +42,9 @@ pytestmark = pytest.mark.e2e
 NAMES = ["source", "144p", "90p"]
 RUNGS = NAMES[1:]
 
-LENGTH_S = 26.0
-POISON = (9.0, 12.0)
-WATCHED_S = 10.0
+LENGTH_S = 22.0
+POISON = (8.0, 10.0)
+WATCHED_S = 8.0
 """From the accident on; the publishers must go on for longer."""
 
 NOTICED_WITHIN_S = {"killed": 2.0, "hung": 3.0}
@@ -104,7 +104,7 @@ def test_a_killed_a_hung_and_a_poisoned_worker(
             players[name].choose(quality)
         players["killed"].wait_height(144, timeout_s=10)
         for probe in probes.values():
-            probe.wait_segments(3, timeout_s=20)
+            probe.wait_segments(2, timeout_s=20)
         before_bytes = resident_bytes(origin.child.pid)
         os.kill(pids["killed"], signal.SIGKILL)
         os.kill(pids["hung"], signal.SIGSTOP)
@@ -207,7 +207,7 @@ def judge_figures(told: Figures, ids: dict[str, str]) -> list[str]:
     return [f"/metrics does not tell: {what}" for is_told, what in expected if not is_told]
 
 
-HOGS_S = 10.0
+HOGS_S = 8.0
 STARVED = {"source": (1920, 1080), "720p": (1280, 720), "480p": (854, 480), "360p": (640, 360)}
 
 MAX_BEHIND_S = 6.0

@@ -15,7 +15,7 @@ from ladder_origin import running_ladder
 pytestmark = pytest.mark.e2e
 
 LATENCY_S = 1.5
-WATCHED_S = 12.0
+WATCHED_S = 10.0
 
 
 @pytest.mark.hard_cap(90)

@@ -53,7 +53,7 @@ def test_obs_gets_a_ladder(
         try:
             with running_obs(tmp_path / "obs", output, clip.path) as obs:
                 obs.wait_for_log("Streaming Start", timeout_s=START_TIMEOUT_S)
-                probe.wait_segments(5, timeout_s=40)
+                probe.wait_segments(4, timeout_s=40)
                 obs.stop()
             ladder = probe.finish(20, constant_rate=False)
         finally:

@@ -25,6 +25,10 @@ from rendition_media import AUDIO, VIDEO, MediaPart, MediaSegment, Rendition
 MAX_TEXTS = 3
 """Breaches told for one rule of one rendition; the rest is counted."""
 
+STARTING_SEGMENTS = 2
+"""The first segments of a rendition say nothing of its pace: one is held back until the source is
+known, and encoders that start catch up with what has come meanwhile."""
+
 RELEASE_SLACK_S = 0.15
 """On top of PT, for the way through HTTP and two busy threads (reference, PT-12)."""
 
@@ -269,11 +273,8 @@ def release_times(harvest: Harvest) -> dict[tuple[int, int], float]:
 
 
 def release_lags(reference: Rendition, rendition: Rendition) -> list[float]:
-    """How much later than the reference a rendition listed each part, seconds.
-
-    The first segment of each is left out: it is listed whole, when its probe is over.
-    """
-    since = max(min(reference.segments), min(rendition.segments)) + 1
+    """How much later than the reference a rendition listed each part, seconds."""
+    since = max(min(reference.segments), min(rendition.segments)) + STARTING_SEGMENTS
     theirs, ours = release_times(reference.harvest), release_times(rendition.harvest)
     return [ours[key] - theirs[key] for key in sorted(ours) if key in theirs and key[0] >= since]
 
@@ -291,11 +292,12 @@ def judge_update_lag(reference: Rendition, rendition: Rendition) -> list[str]:
 def pace_of(rendition: Rendition) -> Pace:
     """When each part was listed, as far as the rendition was followed while it was live."""
     times = release_times(rendition.harvest)
+    since = min(rendition.segments) + STARTING_SEGMENTS
     arrivals = [
         Arrival(times[msn, index], msn, index, part.duration_us, part.gap)
         for msn, segment in rendition.segments.items()
         for index, part in enumerate(segment.parts)
-        if (msn, index) in times
+        if (msn, index) in times and msn >= since
     ]
     return Pace(
         rendition.name, tuple(arrivals), rendition.part_hold_back_us, rendition.part_target_us

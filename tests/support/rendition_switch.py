@@ -9,6 +9,7 @@ pictures or the sound.
 import io
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 from hls_probe import libav_warnings
@@ -84,9 +85,11 @@ def play_across(
     wanted = [time for side, msns in sides for time in _times(side, msns)]
     if list(first.pictures + second.pictures) != wanted:
         faults.append(f"{where}: pictures are not shown at their times")
-    step = first.pictures[-1] - first.pictures[-2]
+    steps = [
+        after - before for side in (first, second) for before, after in pairwise(side.pictures)
+    ]
     hole = second.pictures[0] - first.pictures[-1]
-    if not 0 < hole <= 2 * max(step, second.pictures[1] - second.pictures[0]):
+    if not 0 < hole <= max(steps):
         faults.append(f"{where}: from picture to picture {float(hole):.4f} s")
     if first.sounds and second.sounds:
         frame = first.sounds[-1] - first.sounds[-2]
