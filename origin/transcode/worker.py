@@ -9,8 +9,8 @@
 Stages wait for each other through queues with bounds, so when an encoder is slow, or the parent
 does not read, everything before it stops, stdin last: what waits then waits at the parent's, who
 can leave it out. Memory is bounded whatever happens. What blocks runs in threads, one call at a
-time for each object. A worker that keeps up does all there is to do for a picture in one call.
-One that is behind spreads it over `lanes`, and takes several pictures in each call.
+time for each object, spread over `lanes`: one hop decodes, scales and encodes the first lane's
+rungs, one more each other lane's. A stage that is behind takes several pictures in one hop.
 
 The end of stdin is the end: what was fed is encoded and written, and the worker exits with 0. It
 exits with 1 after a `Fault`, or when the parent is gone. An exception of a stage ends all of them;
@@ -107,11 +107,11 @@ class Worker:
         self._audio: list[wire.AudioConfig | wire.Audio] = []
         self._intake = Intake(setup)
         self._rungs = [RungStage(index, rung) for index, rung in enumerate(setup.rungs)]
+        lanes = [Lane(self._rungs, indexes) for indexes in plan_lanes(setup.rungs, cores)]
+        self._first_lane = lanes[0]
         self._lanes: list[tuple[Lane, BoundedQueue[Row]]] = [
-            (Lane(self._rungs, indexes), BoundedQueue(gulp))
-            for indexes in plan_lanes(setup.rungs, cores)
+            (lane, BoundedQueue(gulp)) for lane in lanes[1:]
         ]
-        self._owed = 0  # rows that other lanes than the first were given and have not done
         self._listener = Listener()
         self._drift = AvDrift()
         self._calls: dict[object, float] = {}  # in threads, with the time of their beginning
@@ -153,8 +153,8 @@ class Worker:
             helpers.start_soon(self._beat)
             helpers.start_soon(self._listen)
             async with trio.open_nursery() as stages:
-                for lane, queue in self._lanes[1:]:
-                    stages.start_soon(self._encode, lane, queue)
+                for lane, rows in self._lanes:
+                    stages.start_soon(self._encode, lane, rows)
                 stages.start_soon(self._take_in)
                 stages.start_soon(self._read)
             helpers.cancel_scope.cancel(reason="everything is encoded")
@@ -189,37 +189,25 @@ class Worker:
                 raise wire.WireError("a second setup")  # the reader has refused it before
 
     async def _take_in(self) -> None:
-        """Messages -> pictures, and the frames of the first lane, or of all."""
+        """Messages -> pictures, and the first lane's frames."""
         while messages := await self._messages.take(self._gulp):
-            # One message alone: the worker keeps up. Then one thread does everything, unless
-            # another still works on what it was given.
-            lanes = self._lanes if len(messages) == 1 and not self._owed else self._lanes[:1]
-            rows, frames = await self._call(self._run, self._intake.take, messages, lanes)
-            await self._hand_out(rows, frames, self._lanes[len(lanes) :])
-        first = self._lanes[:1]
-        rows, frames = await self._call(self._run, lambda _: self._intake.finish(), (), first)
-        await self._hand_out(rows, frames, self._lanes[1:])
-        for _, queue in self._lanes[1:]:
+            await self._hand_out(*await self._call(self._intake_and_first_lane, messages))
+        await self._hand_out(*await self._call(self._finish_intake))
+        for _, queue in self._lanes:
             queue.close()
-        await self._give(await self._call(self._lanes[0][0].finish))
+        await self._give(await self._call(self._first_lane.finish))
 
-    def _run(
-        self,
-        take: Callable[[Sequence[VideoInput]], list[Row]],
-        messages: Sequence[VideoInput],
-        lanes: Sequence[tuple[Lane, BoundedQueue[Row]]],
-    ) -> tuple[list[Row], bytes]:
-        """In a thread: take messages in, and encode what some lanes have of it."""
-        rows = take(messages)
-        return rows, b"".join([lane.run(rows) for lane, _ in lanes])
+    def _intake_and_first_lane(self, messages: Sequence[VideoInput]) -> tuple[list[Row], bytes]:
+        rows = self._intake.take(messages)
+        return rows, self._first_lane.run(rows)
 
-    async def _hand_out(
-        self, rows: list[Row], frames: bytes, lanes: Sequence[tuple[Lane, BoundedQueue[Row]]]
-    ) -> None:
-        """Frames go on, and rows to the lanes that have not had them."""
+    def _finish_intake(self) -> tuple[list[Row], bytes]:
+        rows = self._intake.finish()
+        return rows, self._first_lane.run(rows)
+
+    async def _hand_out(self, rows: list[Row], frames: bytes) -> None:
         for row in rows:
-            for _, queue in lanes:
-                self._owed += 1
+            for _, queue in self._lanes:
                 await queue.give(row)
         await self._give(frames)
 
@@ -230,7 +218,6 @@ class Worker:
                 await self._give(await self._call(lane.run, rows))
             else:
                 await self._give(lane.run(rows))
-            self._owed -= len(rows)  # now, for the frames of a rung must stay in order
         await self._give(await self._call(lane.finish))
 
     async def _write(self) -> None:

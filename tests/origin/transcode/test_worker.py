@@ -1,6 +1,5 @@
 """The worker's stages in process, with real media: the whole way, back-pressure, faults, ends."""
 
-import random
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -154,66 +153,6 @@ async def test_every_rung_has_every_picture_at_the_sources_times(
         # From each forced picture on it can be decoded alone.
         for begin in (15, 32):
             decode_coded(config, [each for each in pictures if each.number - 7 >= begin])
-
-
-async def test_worker_that_keeps_up_makes_one_call_a_picture(
-    source: Source, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[str] = []
-    call = Worker._call
-
-    async def noted(self: Worker, function: Callable[..., object], *args: object) -> object:
-        calls.append(function.__name__)
-        return await call(self, function, *args)
-
-    monkeypatch.setattr(Worker, "_call", noted)
-    monkeypatch.setattr(worker, "LISTEN_S", 1e6)
-    pictures = pictures_of(source, segments=[0, 15])
-    async with running(cores=8) as run:
-        await run.feed([source.config])
-        for index, picture in enumerate(pictures):
-            await run.feed([picture])
-            ready = max(0, 2 * (index - 1))  # two rungs; two pictures are in the decoder
-            await run.read(lambda output: len(output.coded()) + len(output.coded(1)) >= ready)
-        assert set(calls) == {"_run"}
-        assert len(calls) <= 61
-        await run.finish()
-        await run.read()
-    assert run.exit_code == 0
-    assert calls.count("run") == 2  # of the last two pictures, for another lane
-    for index in (0, 1):
-        assert [each.number for each in run.output.pictures(index)] == list(range(60))
-
-
-@pytest.mark.parametrize("seed", range(6))
-async def test_bursts_leave_everything_in_order(source: Source, seed: int) -> None:
-    """One call or many lanes: it changes all the time, and nobody sees it."""
-    dice = random.Random(seed)
-    messages: list[wire.ToWorker] = [
-        source.config,
-        *pictures_of(source, segments=[0, 15, 30, 45]),
-    ]
-    setup = setup_of(rung("90p"), rung("45p", width=80, height=46), rung("90q", divisor=2))
-    async with running(setup, cores=3) as run:
-        fed = 0
-        while messages:
-            size = dice.choice((1, 1, 1, 2, 9))
-            burst, messages = messages[:size], messages[size:]
-            fed += len(burst)
-            await run.feed(burst)
-            if dice.random() < 0.5:
-                ready = max(0, fed - 3)
-                await run.read(lambda output: len(output.coded(2)) >= ready)
-        await run.finish()
-        await run.read()
-    assert run.exit_code == 0
-    for index, step in ((0, 1), (1, 1), (2, 2)):
-        assert [each.number for each in run.output.coded(index)] == list(range(60))
-        pictures = run.output.pictures(index)
-        wanted = [number for number in range(60) if number % 15 % step == 0]
-        assert [each.number for each in pictures] == wanted
-        (config,) = run.output.configs(index)
-        decode_coded(config, pictures)
 
 
 async def test_status_says_what_was_done(source: Source) -> None:
