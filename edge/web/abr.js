@@ -30,6 +30,7 @@ export const timedAbr = (AbrController) => class extends AbrController {
     this.gapAt = []; // by level: when a part of it was missing
     this.loading = null;
     this.seen = Infinity; // bit/s of the newest part: hls.js's estimate moves once a segment while it is behind
+    this.isTooSlow = false; // the line, for this level: whoever sets the pace may take that into account
     this._abandonRulesCheck = () => {}; // hls.js's own rescue: it sees only the first of the parts it loads
     const { Events } = hls.constructor;
     hls.on(Events.FRAG_LOADING, (_event, { frag }) => { this.loading = frag; });
@@ -119,6 +120,7 @@ export const timedAbr = (AbrController) => class extends AbrController {
     const { hls, loading: frag } = this;
     const place = this.place();
     const now = performance.now();
+    this.isTooSlow = false;
     const parts = (place?.details === hls.loadLevelObj?.details && place?.details.partList) || [];
     if (parts.some(({ gap, start }) => gap && Math.abs(start - place.end) < 0.1)) this.flee(now);
     const stats = frag?.loader?.stats;
@@ -139,9 +141,10 @@ export const timedAbr = (AbrController) => class extends AbrController {
     const slowness = levels[frag.level].averageBitrate / rate; // seconds to load a second
     const left = total ? (8 * (total - loaded)) / rate : piece * slowness;
     const stay = left + rest * Math.max(1, slowness);
-    const hop = (3 * hls.ttfbEstimate) / 1000; // to the next segment of another level
+    const hop = (3 * hls.ttfbEstimate) / 1000 + piece; // to the next segment of another level
     const least = Math.min(ahead - left, ahead - stay - hop + rest + piece);
-    if (slowness < 1) return;
+    this.isTooSlow = slowness > 1;
+    if (!this.isTooSlow) return;
     // hls.js asks for the level between two segments only, while it is behind: here is the moment after that.
     const wanted = this.wanted(frag.level);
     const isDue = wanted < frag.level && place?.frag?.sn === frag.sn && this.isGoodMoment();
@@ -151,10 +154,11 @@ export const timedAbr = (AbrController) => class extends AbrController {
     while (target > lowest && levels[target].maxBitrate > 0.7 * rate) target -= 1;
     const again = into + piece; // media to be loaded at that level
     const change = ((1 + again / piece) * hls.ttfbEstimate) / 1000 + (again * levels[target].averageBitrate) / rate;
-    // What is loaded again goes first: if the playhead is in there, it stands until that is back.
+    // What is loaded again goes first: if the playhead is in there, it stands until that is back. Then this must be
+    // much better than to stay, for all of it is estimated.
     const isInside = place?.frag && place.frag.start < hls.media.currentTime;
-    const standing = isInside ? change : change + RESERVE_S - ahead;
-    if (standing < RESERVE_S - least) this.fall(frag, target, rate);
+    const isBetter = isInside ? change < -0.6 * least : change - ahead < -least;
+    if (isBetter) this.fall(frag, target, rate);
   }
 
   // The next part is missing, and so is the rest of its segment: leave before the buffer is empty.

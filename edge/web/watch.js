@@ -16,6 +16,7 @@ const PACE_MS = 250;
 // never has; so it is left off (rate 1) and done here, by the same means: a slightly faster clock.
 const MAX_RATE = 1.25;
 const SLOW_RATE = 0.95;
+const STARVED_RATE = 0.9; // the line is too slow for this quality: make the buffer last until it is changed
 const TOLERANCE_S = 0.1; // this near to the target is at the target
 const THIN_BUFFER_S = 0.2; // less than this ahead: slow down rather than stall
 const FULL_BUFFER_S = 0.4; // speed up only with this much ahead
@@ -228,6 +229,7 @@ function keepPace() {
     const late = behind - hls.targetLatency;
     const buffer = ahead();
     if (late > JUMP_S && hls.liveSyncPosition !== null) video.currentTime = hls.liveSyncPosition;
+    else if (page.abr?.isTooSlow) rate = STARVED_RATE;
     else if (buffer < THIN_BUFFER_S) rate = SLOW_RATE;
     else if (late > TOLERANCE_S && buffer > FULL_BUFFER_S) rate = Math.min(MAX_RATE, 1 + late / 3);
   }
