@@ -27,7 +27,8 @@ import structlog
 import trio
 
 from edge.http.messages import Application, Call, HandOver, Hold, HttpError, Request
-from edge.http.response import DateLine, Response, error_response, select_range
+from edge.http.representation import represent
+from edge.http.response import DateLine, Response, error_response
 from edge.http.settings import HttpSettings
 
 _logger = structlog.get_logger(__name__)
@@ -167,10 +168,7 @@ class HttpConnection:
                 "request failed", connection=self.id, method=request.method, path=request.path
             )
             response = _OUR_FAULT
-        if response.accepts_ranges and request.method == "GET":
-            wanted = request.header(b"range")
-            if wanted is not None:
-                response = select_range(response, wanted)
+        response = represent(response, request)
         return await self._finish(response, head_only=request.method == "HEAD")
 
     async def _read_head(self) -> h11.Request | None:

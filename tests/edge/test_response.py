@@ -5,13 +5,13 @@ from email.utils import parsedate_to_datetime
 import pytest
 import trio
 
+from edge.http.representation import select_range
 from edge.http.response import (
     PREFLIGHT,
     DateLine,
     error_response,
     json_response,
     make_response,
-    select_range,
 )
 
 BODY = make_response(200, (b"0123", b"4567", b"89"), content_type="video/mp4", accepts_ranges=True)
