@@ -88,7 +88,8 @@ fi
 
 declare -A package=(
   [ffmpeg]=ffmpeg [ffprobe]=ffmpeg [chromium]=chromium [obs]="obs-studio obs-plugins libgl1-mesa-dri"
-  [Xvfb]=xvfb [dbus-run-session]=dbus
+  [Xvfb]=xvfb [dbus-run-session]=dbus [curl]=curl [h2load]=nghttp2-client [mpv]=mpv
+  [gst-launch-1.0]="gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav"
 )
 wanted=()
 for tool in "${!package[@]}"; do
