@@ -7,6 +7,7 @@ before it calls anything that changes state, so the verbs below take no key.
 The structs are the API's JSON: Python names here, camelCase on the wire.
 """
 
+from datetime import datetime
 from typing import Annotated, Literal, Protocol
 
 import msgspec
@@ -57,6 +58,39 @@ class CreateStreamRequest(
     recording_enabled: bool = False
 
 
+_Hex = Annotated[str, msgspec.Meta(max_length=1024, pattern=r"^(0[xX])?([0-9A-Fa-f]{2})+\Z")]
+
+
+class MarkerRequest(
+    msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+    """The body of `POST /api/streams/{id}/markers`; `hls.Marker` has the bounds of its texts."""
+
+    id: str | None = None
+    """Unique while it is listed; one is made up if it is left out."""
+    kind: str | None = msgspec.field(name="class", default=None)
+    """CLASS: whose attributes these are."""
+    start_date: datetime | None = None
+    """Programme time; the live edge if it is left out. It needs an offset from UTC."""
+    duration: float | None = None
+    """Seconds."""
+    planned_duration: float | None = None
+    """Seconds."""
+    scte35_cmd: _Hex | None = None
+    scte35_out: _Hex | None = None
+    scte35_in: _Hex | None = None
+    attributes: dict[str, str | float] = {}
+    """Client attributes: X-... to a text or a number."""
+
+
+class MarkerInfo(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """A marker that is listed now."""
+
+    id: str
+    start_date: str
+    """ISO 8601, UTC."""
+
+
 class Backend(Protocol):
     """The owner of the truth about streams. All methods may be called from any Trio task.
 
@@ -94,6 +128,16 @@ class Backend(Protocol):
         Raises:
             NoSuchStream: There is none with this id.
             NotLive: There is no broadcast to end.
+        """
+        ...
+
+    async def mark(self, stream_id: str, request: MarkerRequest) -> MarkerInfo:
+        """Put a marker on the timeline of every rendition (EXT-X-DATERANGE).
+
+        Raises:
+            NoSuchStream: There is none with this id.
+            NotLive: It is not live, or has no media yet.
+            BadMarker: It cannot be listed; the text says why.
         """
         ...
 

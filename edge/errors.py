@@ -37,6 +37,10 @@ class NotLive(BackendError):
         super().__init__("the stream is not live")
 
 
+class BadMarker(BackendError):
+    """The marker cannot be listed (400); the text says why."""
+
+
 class Unavailable(BackendError):
     """What knows the streams cannot be asked now (503): its disk is full, or gone."""
 

@@ -12,14 +12,17 @@ May import: `hls`, `edge.table`, `edge.http.response`. Spec: rfc8216bis-22, sect
 (blocking reload), 6.2.6 (preload hints), 6.2.2 (what stays available), Appendix B.1 (caching).
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from edge.http.response import Response, error_response, make_response
 from edge.table import Gate, ResponseTable
+from hls.marker import Marker
 from hls.media import MediaEvent
 from hls.multivariant import VariantInfo, render_multivariant
+from hls.playlist import report_line
 from hls.request import BadRequest, Directives, Ready, decide
 from hls.timeline import Timeline
 
@@ -33,8 +36,11 @@ _MEDIA_CACHE = "public, max-age=86400, immutable"
 # cache may answer a crowd for one second.
 _PLAIN_CACHE = "public, max-age=0, s-maxage=1"
 
-NOT_LIVE = error_response(404, "the stream is not live")
-_GONE = error_response(404, "this broadcast is over")
+# A crowd that asks for what is not there asks once a second (B.1: at most a target duration).
+MISSING_CACHE = "public, max-age=1"
+
+NOT_LIVE = error_response(404, "the stream is not live", cache_control=MISSING_CACHE)
+_GONE = error_response(404, "this broadcast is over", cache_control=MISSING_CACHE)
 
 
 class LiveRendition:
@@ -50,10 +56,12 @@ class LiveRendition:
         self.timeline = timeline
         # A key is the directives of a held playlist request, or the name of a held media request.
         self._table: ResponseTable[Directives | str] = ResponseTable()
-        self._plain: Response | None = None
-        self._blocked: Response | None = None
+        # The playlist of this version by (is a delta update, was waited for).
+        self._playlists: dict[tuple[bool, bool], Response] = {}
         self.on_change: Callable[[], None] = _nothing
         """Called after every version; for the `LiveStream` that this belongs to."""
+        self.reports: Callable[[], bytes] = bytes
+        """Gives the EXT-X-RENDITION-REPORT lines of the others; for the same."""
 
     def publish(self, events: Sequence[MediaEvent]) -> None:
         """Make what the segmenter produced visible, and answer whoever waited for it.
@@ -71,6 +79,11 @@ class LiveRendition:
     def end(self) -> None:
         """Add EXT-X-ENDLIST, in a version of its own; every held reload is answered with it."""
         self.timeline.end()
+        self._swap()
+
+    def mark(self, marker: Marker) -> None:
+        """List a marker; raises `hls.UsageError` where `Timeline.mark` does."""
+        self.timeline.mark(marker)
         self._swap()
 
     @property
@@ -104,11 +117,11 @@ class LiveRendition:
 
     def close(self) -> None:
         """Forget everything; held requests are answered 404."""
-        self.on_change = _nothing
+        self.on_change, self.reports = _nothing, bytes
         self._table.close(_GONE)
 
     def _swap(self) -> None:
-        self._plain = self._blocked = None
+        self._playlists.clear()
         changes = self.timeline.changes
         self._table.publish(
             put={name: self._media_response(name) for name in changes.added},
@@ -123,7 +136,7 @@ class LiveRendition:
         response = self._table.get(key)
         if response is None and not self.timeline.is_hinted(key):
             # 6.2.6: a hinted resource that will not come to be is answered with 404.
-            return error_response(404, "the hinted part did not come")
+            return error_response(404, "the hinted part did not come", cache_control=MISSING_CACHE)
         return response
 
     def _judge_playlist(self, directives: Directives) -> Response | None:
@@ -132,23 +145,27 @@ class LiveRendition:
             return error_response(400, verdict.reason)
         if not isinstance(verdict, Ready):
             return None
-        if directives.msn is None:
-            if self._plain is None:
-                self._plain = self._playlist_response(_PLAIN_CACHE)
-            return self._plain
-        if self._blocked is None:
-            # B.1: what a blocking request got stays right for its URL, for six target durations.
-            age_s = 6 * self.timeline.presentation.target_duration_s
-            self._blocked = self._playlist_response(f"public, max-age={age_s}")
-        return self._blocked
+        return self._playlist_response(skip=directives.skip, waited=directives.msn is not None)
 
-    def _playlist_response(self, cache_control: str) -> Response:
-        return make_response(
+    def _playlist_response(self, *, skip: bool, waited: bool) -> Response:
+        made = self._playlists.get((skip, waited))
+        if made is not None:
+            return made
+        timeline = self.timeline
+        twin = self._playlists.get((skip, not waited))
+        # The other renditions go on while this version stands: its text is made once all the same.
+        text = timeline.render(reports=self.reports(), skip=skip) if twin is None else twin.chunks
+        # B.1: what a blocking request got stays right for its URL, for six target durations.
+        age_s = 6 * timeline.presentation.target_duration_s
+        made = self._playlists[skip, waited] = make_response(
             200,
-            (self.timeline.playlist(),),
+            text,
             content_type=PLAYLIST_TYPE,
-            cache_control=cache_control,
+            cache_control=f"public, max-age={age_s}" if waited else _PLAIN_CACHE,
+            etag=f'"{timeline.token}-{timeline.version}{"-delta" if skip else ""}"',
+            packable=True,
         )
+        return made
 
     def _media_response(self, name: str) -> Response:
         media = self.timeline.media(name)
@@ -159,6 +176,7 @@ class LiveRendition:
             content_type="video/mp4",
             cache_control=_MEDIA_CACHE,
             accepts_ranges=True,
+            etag=f'"{name}"',
         )
 
 
@@ -204,8 +222,24 @@ class LiveStream:
 
     def add(self, rendition: LiveRendition) -> None:
         """Serve a rendition; `order` says where it stands."""
+        for sibling in self.renditions.values():
+            for marker in sibling.timeline.markers.values():
+                rendition.mark(marker)
+            break  # all have the same
         self.renditions[rendition.name] = rendition
         rendition.on_change = self._on_change
+        rendition.reports = partial(self._reports, rendition.name)
+
+    @property
+    def edge_ms(self) -> int | None:
+        """Programme time of the live edge, UTC, milliseconds since 1970; None before it is one."""
+        edges = [rendition.timeline.edge_ms for rendition in self.renditions.values()]
+        return max([edge for edge in edges if edge is not None], default=None)
+
+    def mark(self, marker: Marker) -> None:
+        """List a marker in every rendition; raises `hls.UsageError` where `Timeline.mark` does."""
+        for rendition in self.renditions.values():
+            rendition.mark(marker)
 
     def expect(self, name: str) -> None:
         """Hold the multivariant playlist until this rendition is ready or `give_up` is called."""
@@ -251,13 +285,25 @@ class LiveStream:
         ]
         if variants != self._variants:
             self._variants = variants
+            text = render_multivariant(variants)
             self._master = make_response(
                 200,
-                (render_multivariant(variants),),
+                (text,),
                 content_type=PLAYLIST_TYPE,
                 cache_control=_PLAIN_CACHE,
+                etag=f'"{hashlib.sha256(text).hexdigest()[:32]}"',
+                packable=True,
             )
         return self._master
+
+    def _reports(self, name: str) -> bytes:
+        """How far the other listed renditions are (rfc8216bis 4.4.5.4, B.1)."""
+        lines = []
+        for other in self.listed:
+            last_part = self.renditions[other].timeline.last_part
+            if other != name and last_part is not None:
+                lines.append(report_line(f"../{other}/playlist.m3u8", last_part))
+        return "".join(lines).encode()
 
     def _is_missing(self, name: str) -> bool:
         rendition = self.renditions.get(name)

@@ -5,15 +5,16 @@ here opens, reads or waits. Two halves, and `media`, the events between them.
 
 From samples to events: `segmenter` is the door, with its `segmenter_settings`; behind it `h264` and
 `aac` (over `bits`) read configurations, `clock` tells media time, `probe` looks at the first
-segment, `epoch` follows one stretch of media, `cutter` decides where parts and segments end,
-`assembler` gathers them, `fragment` and `init_segment` write them. `sample` is what goes in.
+segment, `epoch` follows one stretch of media, `silence` fills the holes in its audio, `cutter`
+decides where parts and segments end, `assembler` gathers them, `fragment` and `init_segment` write
+them. `sample` is what goes in.
 
 From those events to those of a transcoded rendition: `rung`, with the pictures of any encoder;
 `video` and, behind it, `h264`, `hevc` and `av1` (over `picture`) read what it says of them.
 
 From events to what viewers get: `timeline` is the door; `segment` and `playlist` write its lines,
-`bandwidth` measures, `multivariant` lists renditions, `request` decides what an answer must wait
-for.
+`window` keeps the old ones, `shelf` keeps the bytes, `marker` is a date range, `bandwidth`
+measures, `multivariant` lists renditions, `request` decides what an answer must wait for.
 """
 
 from hls.aac import AacConfig
@@ -22,6 +23,7 @@ from hls.bandwidth import Bandwidth
 from hls.errors import HlsError, MediaError, UsageError
 from hls.h264 import AvcConfig
 from hls.hevc import HevcConfig
+from hls.marker import Marker
 from hls.media import InitSegment, MediaEvent, Part, PartLayout, Presentation, SegmentEnd
 from hls.multivariant import VariantInfo, render_multivariant
 from hls.playlist import render_media_playlist
@@ -30,7 +32,9 @@ from hls.rung import CodedPicture, Rung
 from hls.sample import Placement, Sample, TrackKind
 from hls.segmenter import Segmenter
 from hls.segmenter_settings import SegmenterSettings
-from hls.timeline import Changes, Media, Timeline, TimelineSettings
+from hls.shelf import Changes, Media
+from hls.timeline import Timeline
+from hls.timeline_settings import TimelineSettings
 from hls.video import VideoConfig
 
 __all__ = [
@@ -45,6 +49,7 @@ __all__ = [
     "HevcConfig",
     "HlsError",
     "InitSegment",
+    "Marker",
     "Media",
     "MediaError",
     "MediaEvent",

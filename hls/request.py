@@ -5,10 +5,9 @@ request that must `Wait`, asks again after each `Timeline.apply`, and owns the t
 that cannot provide the requested Playlist after blocking for more than three Target Durations
 SHOULD return Service Unavailable, such as HTTP 503").
 
-`_HLS_skip` is accepted and has no effect: "A Server MUST ignore the _HLS_skip directive if the
-Playlist does not contain the CAN-SKIP-UNTIL attribute" (6.2.5.1), and ours does not yet. All other
-parameters are ignored as well, so that a viewer's own (`?token=...`) neither break a request nor
-split a cache.
+`_HLS_skip` says in which form the answer comes, and has no part in the decision. Parameters of any
+other name are ignored, so that a viewer's own (`?token=...`) neither break a request nor split a
+cache.
 
 May import `hls`. Spec: draft-pantos-hls-rfc8216bis-22 section 6.2.5, quoted above each branch.
 """
@@ -34,15 +33,24 @@ class Directives:
     part: int | None = None
     """`_HLS_part`: the part index in it; None to wait for the whole segment."""
 
+    skip: bool = False
+    """`_HLS_skip`: answer with a delta update. "v2" would let date ranges be skipped too, if the
+    playlist said CAN-SKIP-DATERANGES; it does not, so both values mean the same."""
+
     @property
     def key(self) -> str:
         """The canonical query: equal for all requests that mean the same, whatever their order.
 
         A cache may file a response under path + "?" + this. Empty without directives.
         """
-        if self.msn is None:
-            return ""
-        return f"_HLS_msn={self.msn}" + ("" if self.part is None else f"&_HLS_part={self.part}")
+        pairs = []
+        if self.msn is not None:
+            pairs.append(f"_HLS_msn={self.msn}")
+        if self.part is not None:
+            pairs.append(f"_HLS_part={self.part}")
+        if self.skip:
+            pairs.append("_HLS_skip=YES")
+        return "&".join(pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +92,17 @@ def parse_directives(query: str) -> Directives | BadRequest:
     Cost: O(len(query)).
     """
     values: dict[str, int] = {}
+    skip: bool | None = None
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
         name = unquote(name)
-        if name not in ("_HLS_msn", "_HLS_part"):
+        if name not in ("_HLS_msn", "_HLS_part", "_HLS_skip"):
             continue
-        if name in values:
+        if name in values or (name == "_HLS_skip" and skip is not None):
             return BadRequest(f"{name} is given twice")
+        if name == "_HLS_skip":
+            skip = value in ("YES", "v2")  # 6.2.5.1; another value asks for something unknown
+            continue
         if not _DECIMAL_INTEGER.fullmatch(value):
             return BadRequest(f"{name} is not a decimal integer of 1 to 20 digits")
         values[name] = int(value)
@@ -98,7 +110,7 @@ def parse_directives(query: str) -> Directives | BadRequest:
     # MUST return Bad Request, such as HTTP 400."
     if "_HLS_part" in values and "_HLS_msn" not in values:
         return BadRequest("_HLS_part needs _HLS_msn")
-    return Directives(values.get("_HLS_msn"), values.get("_HLS_part"))
+    return Directives(values.get("_HLS_msn"), values.get("_HLS_part"), skip or False)
 
 
 def decide(timeline: Timeline, directives: Directives) -> Decision:

@@ -54,6 +54,9 @@ class Segment:
     start_ns: int
     """Media time of its first sample, nanoseconds."""
 
+    epoch_ms: int
+    """UTC time of its first sample as EXT-X-PROGRAM-DATE-TIME says it, milliseconds since 1970."""
+
     opening: bytes
     """Its lines before the first part."""
 
@@ -114,10 +117,11 @@ class Segment:
         Spec: 4.4.4.9: DISCONTINUITY, MAP and PROGRAM-DATE-TIME come before the first EXT-X-PART.
         """
         start_ns = _ns(part.media_time_s)
+        epoch_ms = (started_at_ns + start_ns + 500_000) // 1_000_000
         opening = segment_opening(
             discontinuity=discontinuity,
             map_uri=map_uri if brings_map else None,
-            epoch_ms=(started_at_ns + start_ns + 500_000) // 1_000_000,
+            epoch_ms=epoch_ms,
         )
         return cls(
             msn=part.msn,
@@ -127,6 +131,7 @@ class Segment:
             brings_map=brings_map,
             discontinuity=discontinuity,
             start_ns=start_ns,
+            epoch_ms=epoch_ms,
             opening=opening,
             text=opening,
         )

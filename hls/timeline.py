@@ -30,14 +30,17 @@ sections 4.4.3, 4.4.4, 6.2.1, 6.2.2, 6.2.6.
 import re
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from hls.bandwidth import Bandwidth, BandwidthMeter
 from hls.errors import UsageError
+from hls.marker import Marker
 from hls.media import InitSegment, MediaEvent, Part, Presentation, SegmentEnd
 from hls.multivariant import VariantInfo
 from hls.playlist import render_media_playlist
 from hls.segment import Segment
+from hls.shelf import Changes, Media, Shelf
+from hls.timeline_settings import TimelineSettings
+from hls.window import SettledText
 
 PART_HISTORY_TARGETS = 3
 """Parts are listed for so many target durations: "EXT-X-PART tags SHOULD be removed from the
@@ -50,64 +53,17 @@ PART_GRACE_TARGETS = 3
 MIN_WINDOW_TARGETS = 3
 """No removal may leave less than so many target durations of complete segments (6.2.2, MUST)."""
 
+SKIP_BOUNDARY_TARGETS = 6
+"""CAN-SKIP-UNTIL in target durations: "at least six times the Target Duration" (4.4.3.8, MUST)."""
+
+MAX_MARKERS = 64
+"""Date ranges listed at one time."""
+
 MIN_HOLD_BACK_PARTS = 3
 """PART-HOLD-BACK "SHOULD be at least three times the Part Target Duration" (4.4.3.8)."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NS = 1_000_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimelineSettings:
-    """Policy of a timeline. All renditions of a broadcast must use the same (6.2.4).
-
-    Raises:
-        UsageError: A value is outside its range.
-    """
-
-    window_segments: int = 15
-    """Complete segments listed, >= 1; more while they hold less than three target durations."""
-
-    part_hold_back_s: float = 1.0
-    """Distance from the live edge at which players are asked to play, in seconds, > 0.
-
-    The playlist says the greater of this and three part targets. It is the latency that hls.js aims
-    at, counted from the end of the newest part, so it is nearly all of glass to glass on a LAN. One
-    second is five parts of 200 ms: room for a reload, a fetch and a late part. Below that hls.js
-    stalls on jitter and never catches up, because it only speeds up with more than 1 s in its
-    buffer.
-    """
-
-    def __post_init__(self) -> None:
-        if self.window_segments < 1:
-            raise UsageError("window_segments must be at least 1")
-        if not self.part_hold_back_s > 0:
-            raise UsageError("part_hold_back_s must be greater than 0")
-
-
-@dataclass(frozen=True, slots=True)
-class Media:
-    """One downloadable resource: an init section, a segment or a part. Immutable for ever."""
-
-    name: str
-    """Its URI relative to the media playlist; never used again, as the token is per broadcast."""
-
-    chunks: tuple[bytes, ...]
-    """Its body in order; the bytes objects are shared between a segment and its parts."""
-
-    size_bytes: int
-    """Sum of the lengths of its chunks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What the newest version did to the set of downloadable names; for a publish step."""
-
-    added: tuple[str, ...] = ()
-    """Names that `Timeline.media` now answers and did not before, oldest first."""
-
-    removed: tuple[str, ...] = ()
-    """Names that `Timeline.media` no longer answers."""
 
 
 class Timeline:
@@ -137,7 +93,8 @@ class Timeline:
     ) -> None:
         if not _TOKEN.fullmatch(token):
             raise UsageError("a timeline's token is 1 to 64 of A-Z a-z 0-9 _ -")
-        self._token = token
+        self.token = token
+        """Part of every name; nobody else's."""
         self._started_at_ns = round(started_at_s * _NS)
         self._settings = settings or TimelineSettings()
 
@@ -162,6 +119,13 @@ class Timeline:
         self.last_part: tuple[int, int] | None = None
         """(msn, index) of the newest part; None before the first."""
 
+        self.settled = SettledText()
+        """The lines of the listed segments whose parts are not listed any more."""
+        self.recent: deque[Segment] = deque()
+        """The other complete segments that are listed: those with parts, oldest first."""
+        self.markers: dict[str, Marker] = {}
+        """Listed date ranges by id, in the order in which they came."""
+
         self._presentation: Presentation | None = None
         self._meter = BandwidthMeter()
         self._clock_ns = 0  # media published so far
@@ -169,12 +133,8 @@ class Timeline:
         self._next_index = 0  # of the next part; 0 means no segment is open
         self._listed_ns = 0  # sum of the EXTINFs in the playlist
         self._longest_playlist_ns = 0
-        self._media: dict[str, Media] = {}  # everything downloadable; bounded as the header says
-        self._inits: deque[InitSegment] = deque()  # those that held segments use, and the newest
-        self._with_parts: deque[Segment] = deque()  # complete, parts listed
-        self._part_grace: deque[Segment] = deque()  # parts unlisted, still downloadable
-        self._segment_grace: deque[Segment] = deque()  # removed, still downloadable
-        self._rendered: tuple[int, bytes] = (-1, b"")
+        self._shelf = Shelf()
+        self._text: tuple[int, bytes] = (-1, b"")
 
     # What there is.
 
@@ -192,9 +152,20 @@ class Timeline:
         return max(self._settings.part_hold_back_s, least_s)
 
     @property
+    def skip_boundary_s(self) -> float:
+        """CAN-SKIP-UNTIL as the playlist says it, in seconds; constant (4.4.3.8)."""
+        return float(SKIP_BOUNDARY_TARGETS * self.presentation.target_duration_s)
+
+    @property
     def last_msn(self) -> int | None:
         """Media Sequence Number of the newest complete segment; None before the first."""
         return self.segments[-1].msn if self.segments else None
+
+    @property
+    def edge_ms(self) -> int | None:
+        """Programme time behind the newest part, UTC, milliseconds since 1970; None before one."""
+        newest = self.open_segment or (self.segments[-1] if self.segments else None)
+        return None if newest is None else newest.epoch_ms + newest.duration_us // 1000
 
     @property
     def hint(self) -> str | None:
@@ -220,12 +191,11 @@ class Timeline:
     @property
     def held_bytes(self) -> int:
         """Media bytes kept alive, each counted once however many names lead to it."""
-        held = sum(len(init.data) for init in self._inits)
-        return held + sum(segment.size_bytes for segment in self._held_segments())
+        return self._shelf.held_bytes
 
     def media(self, name: str) -> Media | None:
         """Look up a resource: listed, or removed and within its grace; None for anything else."""
-        return self._media.get(name)
+        return self._shelf.media(name)
 
     def is_hinted(self, name: str) -> bool:
         """Whether a name is that of the next part, so that a request for it should be held (6.2.6).
@@ -237,21 +207,48 @@ class Timeline:
 
     def names(self) -> Iterable[str]:
         """Every downloadable name, in no order that matters."""
-        return self._media.keys()
+        return self._shelf.names()
 
-    def playlist(self) -> bytes:
-        """The media playlist of this version; rendered once, when it is first asked for.
+    @property
+    def skipped_segments(self) -> int:
+        """How many segments a delta update leaves out now: those that end before the skip boundary.
+
+        Spec: 4.4.3.8: "Media Segments further from the end of the Playlist than the Skip Boundary".
+        Cost: O(segments within the boundary).
+        """
+        boundary_ns = self._clock_ns - round(self.skip_boundary_s * _NS)
+        kept = 0
+        for segment in reversed(self.segments):
+            if segment.clock_end_ns <= boundary_ns:
+                break
+            kept += 1
+        return len(self.segments) - kept
+
+    def render(self, *, reports: bytes = b"", skip: bool = False) -> tuple[bytes, ...]:
+        """Render the media playlist as it is now, in pieces whose join is the text.
+
+        Callers keep what they get: a version is rendered once for each form of it.
+
+        Args:
+            reports: The lines of EXT-X-RENDITION-REPORT, if there are other renditions (4.4.5.4).
+            skip: As a delta update (6.2.5.1), if there is anything to skip.
 
         Raises:
             UsageError: The timeline is not ready.
         """
-        version, text = self._rendered
-        if version != self.version:
-            if not self.ready:
-                raise UsageError("the first segment is not complete, so there is no playlist")
-            text = render_media_playlist(self)
-            self._rendered = (self.version, text)
-        return text
+        if not self.ready:
+            raise UsageError("the first segment is not complete, so there is no playlist")
+        return render_media_playlist(self, reports=reports, skip=skip)
+
+    def playlist(self) -> bytes:
+        """The whole text of this version, without reports; kept until the next one.
+
+        Raises:
+            UsageError: The timeline is not ready.
+        """
+        if self._text[0] != self.version:
+            self._text = (self.version, b"".join(self.render()))
+        return self._text[1]
 
     def variant(self, uri: str) -> VariantInfo:
         """Describe this rendition for the multivariant playlist.
@@ -267,8 +264,9 @@ class Timeline:
         """
         if not self.ready:
             raise UsageError("the first segment is not complete, so nothing is known to announce")
-        newest = self._inits[-1]
-        codecs = dict.fromkeys(codec for init in reversed(self._inits) for codec in init.codecs)
+        inits = self._shelf.inits
+        newest = inits[-1]
+        codecs = dict.fromkeys(codec for init in reversed(inits) for codec in init.codecs)
         return VariantInfo(
             uri=uri,
             bandwidth_bps=self.announced_bandwidth.peak_bps,
@@ -297,21 +295,36 @@ class Timeline:
         if not events:
             return
         self._check(events)
-        added: list[str] = []
-        removed: list[str] = []
         for event in events:
             if isinstance(event, Part):
-                self._add_part(event, added)
+                self._add_part(event)
             elif isinstance(event, SegmentEnd):
-                self._end_segment(added)
+                self._end_segment()
             elif isinstance(event, InitSegment):
-                self._add_init(event, added)
+                self._shelf.add_init(self._init_name(event.index), event)
             else:
                 self._presentation = event
         if self.segments:
             self._slide()
-            self._forget(removed)
-        self._step(added, removed)
+            self._shelf.forget(self._clock_ns)
+        self._step()
+
+    def mark(self, marker: Marker) -> None:
+        """List a marker as a new version, until its time has left the window.
+
+        Raises:
+            UsageError: The timeline has ended, there is one of that id, or there are `MAX_MARKERS`.
+
+        Spec: 4.4.5.1.
+        """
+        if self.ended:
+            raise UsageError("the broadcast is over")
+        if marker.id in self.markers:
+            raise UsageError("there is a marker of that id already")
+        if len(self.markers) >= MAX_MARKERS:
+            raise UsageError(f"there are {MAX_MARKERS} markers already")
+        self.markers[marker.id] = marker
+        self._step()
 
     def end(self) -> None:
         """Add EXT-X-ENDLIST, in a version of its own and without a hint; once.
@@ -325,25 +338,21 @@ class Timeline:
         """
         if self.ended:
             return
-        added: list[str] = []
-        self._end_segment(added)
+        self._end_segment()
         self.ended = True
-        self._step(added, [])
+        self._step()
 
-    def _step(self, added: Sequence[str], removed: Sequence[str]) -> None:
+    def _step(self) -> None:
         self.version += 1
-        # A long batch may bring a name and take it away again: then nobody ever saw it.
-        self.changes = Changes(
-            tuple(name for name in added if name in self._media),
-            tuple(name for name in removed if name not in added),
-        )
+        self.changes = self._shelf.changes()
 
     def _check(self, events: Sequence[MediaEvent]) -> None:
         """Refuse events that do not continue the timeline, before any of them is applied."""
         if self.ended:
             raise UsageError("the timeline has ended")
         presentation = self._presentation
-        init_index = self._inits[-1].index if self._inits else None
+        inits = self._shelf.inits
+        init_index = inits[-1].index if inits else None
         msn, index = self._next_msn, self._next_index
         duration_ns = self.open_segment.duration_ns if self.open_segment else 0
         for event in events:
@@ -373,11 +382,7 @@ class Timeline:
                     raise UsageError("a broadcast's target durations never change")
                 presentation = event
 
-    def _add_init(self, init: InitSegment, added: list[str]) -> None:
-        self._inits.append(init)
-        self._put(self._init_name(init.index), (init.data,), len(init.data), added)
-
-    def _add_part(self, part: Part, added: list[str]) -> None:
+    def _add_part(self, part: Part) -> None:
         segment = self.open_segment or self._open(part)
         name = self._part_name(part.msn, part.index)
         segment.add(part, name)
@@ -385,7 +390,7 @@ class Timeline:
         self.last_part = (part.msn, part.index)
         self._next_msn, self._next_index = part.msn, part.index + 1
         if not part.gap:
-            self._put(name, (part.data,), len(part.data), added)
+            self._shelf.add_part(name, part.data)
 
     def _open(self, part: Part) -> Segment:
         before = self.segments[-1] if self.segments else None
@@ -396,17 +401,18 @@ class Timeline:
         # matching Discontinuity Sequence Numbers" (6.2.4) counts for more: players align by them.
         self.open_segment = Segment.begin(
             part,
-            name=f"seg-{self._token}-{part.msn}.m4s",
+            name=f"seg-{self.token}-{part.msn}.m4s",
             map_uri=self._init_name(part.init_index),
             brings_map=brings_map,
             discontinuity=part.discontinuity,
             started_at_ns=self._started_at_ns,
         )
+        self._shelf.open_segment(self.open_segment)
         if not (part.independent or part.gap):
             self.independent_segments = False
         return self.open_segment
 
-    def _end_segment(self, added: list[str]) -> None:
+    def _end_segment(self) -> None:
         segment, self.open_segment = self.open_segment, None
         if segment is None:  # `end` between two segments
             return
@@ -415,7 +421,7 @@ class Timeline:
         segment.clock_end_ns = self._clock_ns
         self._listed_ns += segment.duration_ns
         self.segments.append(segment)
-        self._with_parts.append(segment)
+        self.recent.append(segment)
         if segment.gap:  # its parts can be fetched as long as others, itself never
             return
         self.ready = True
@@ -424,28 +430,35 @@ class Timeline:
             duration_ns=segment.duration_ns,
             target_duration_s=self.presentation.target_duration_s,
         )
-        self._put(segment.name, tuple(segment.chunks), segment.size_bytes, added)
+        self._shelf.add_segment(segment)
 
     def _slide(self) -> None:
         """Take old part tags and old segments out of the playlist, as 6.2.2 allows."""
         target_ns = self.presentation.target_duration_s * _NS
         horizon_ns = self._clock_ns - PART_HISTORY_TARGETS * target_ns
-        while self._with_parts and self._with_parts[0].clock_end_ns <= horizon_ns:
-            segment = self._with_parts.popleft()
+        while self.recent and self.recent[0].clock_end_ns <= horizon_ns:
+            segment = self.recent.popleft()
             segment.unlist_parts()
+            self.settled.append(segment.text)
             segment.parts_until_ns = self._clock_ns + PART_GRACE_TARGETS * target_ns
-            self._part_grace.append(segment)
+            self._shelf.unlist_parts(segment)
         # What may go ended three target durations ago, so its parts have been unlisted above.
         while (
             len(self.segments) > self._settings.window_segments
             and self._listed_ns - self.segments[0].duration_ns >= MIN_WINDOW_TARGETS * target_ns
         ):
+            self.settled.popleft()
             self._remove(self.segments.popleft())
         for segment in reversed(self.segments):
             if segment.appeared_ns:
                 break
             segment.appeared_ns = self._clock_ns
         self._longest_playlist_ns = max(self._longest_playlist_ns, self._listed_ns)
+        if self.markers:
+            begins_ms = self.segments[0].epoch_ms
+            self.markers = {
+                name: marker for name, marker in self.markers.items() if marker.end_ms >= begins_ms
+            }
 
     def _remove(self, segment: Segment) -> None:
         self._listed_ns -= segment.duration_ns
@@ -456,45 +469,10 @@ class Timeline:
             segment.appeared_ns + segment.duration_ns + self._longest_playlist_ns,
             segment.parts_until_ns,
         )
-        self._segment_grace.append(segment)
-
-    def _forget(self, removed: list[str]) -> None:
-        """Let go of what nobody has a right to ask for any more.
-
-        Both queues are first in, first out. Where a long segment is followed by a short one, the
-        short one's deadline is the earlier; it waits, which errs to the longer side by less than a
-        segment.
-        """
-        while self._part_grace and self._part_grace[0].parts_until_ns <= self._clock_ns:
-            for name in self._part_grace.popleft().part_names:
-                self._drop(name, removed)
-        while self._segment_grace and self._segment_grace[0].until_ns <= self._clock_ns:
-            segment = self._segment_grace.popleft()
-            if not segment.gap:
-                self._drop(segment.name, removed)
-        if len(self._inits) > 1:
-            used = {segment.init_index for segment in self._held_segments()}
-            used.add(self._inits[-1].index)
-            for init in [init for init in self._inits if init.index not in used]:
-                self._inits.remove(init)
-                self._drop(self._init_name(init.index), removed)
-
-    def _held_segments(self) -> Iterable[Segment]:
-        yield from self._segment_grace
-        yield from self.segments
-        if self.open_segment is not None:
-            yield self.open_segment
-
-    def _put(self, name: str, chunks: tuple[bytes, ...], size_bytes: int, added: list[str]) -> None:
-        self._media[name] = Media(name, chunks, size_bytes)
-        added.append(name)
-
-    def _drop(self, name: str, removed: list[str]) -> None:
-        del self._media[name]
-        removed.append(name)
+        self._shelf.remove(segment)
 
     def _init_name(self, index: int) -> str:
-        return f"init-{self._token}-{index}.mp4"
+        return f"init-{self.token}-{index}.mp4"
 
     def _part_name(self, msn: int, index: int) -> str:
-        return f"part-{self._token}-{msn}.{index}.m4s"
+        return f"part-{self.token}-{msn}.{index}.m4s"

@@ -9,14 +9,22 @@ May import control, edge and origin's own.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from secrets import token_hex
 from typing import Final
 
 import msgspec
 import structlog
 
 from control import AdminToken, Store, StoreError, Stream, StreamStatus
-from edge.backend import CreatedStream, CreateStreamRequest, StreamInfo
-from edge.errors import AlreadyLive, NoSuchStream, NotLive, Unavailable
+from edge.backend import (
+    CreatedStream,
+    CreateStreamRequest,
+    MarkerInfo,
+    MarkerRequest,
+    StreamInfo,
+)
+from edge.errors import AlreadyLive, BadMarker, NoSuchStream, NotLive, Unavailable
+from hls import Marker, UsageError
 from origin.broadcast import SOURCE, AlreadyLiveError, Broadcasts, NotLiveError
 
 MAX_LISTED: Final = 10_000
@@ -84,6 +92,23 @@ class OriginBackend:
             raise NotLive from None
         return self._info(stream)
 
+    async def mark(self, stream_id: str, request: MarkerRequest) -> MarkerInfo:
+        """See `edge.backend.Backend.mark`."""
+        stream = await self._find(stream_id)
+        broadcast = self._broadcasts.live(stream.id)
+        live = None if broadcast is None else broadcast.live
+        if live is None or live.edge_ms is None:
+            raise NotLive
+        marker = _marker(request, live.edge_ms)
+        try:
+            live.mark(marker)
+        except UsageError as error:
+            raise BadMarker(str(error)) from None
+        log.info("marker", stream=stream.id, id=marker.id)
+        start_date = _iso8601(marker.start_ms / 1000)
+        assert start_date is not None
+        return MarkerInfo(id=marker.id, start_date=start_date)
+
     async def is_admin(self, token: str) -> bool:
         """See `edge.backend.Backend.is_admin`."""
         return self._admin_token.matches(token)
@@ -115,6 +140,30 @@ class OriginBackend:
             chat_enabled=stream.chat_enabled,
             recording_enabled=stream.recording_enabled,
         )
+
+
+def _marker(request: MarkerRequest, edge_ms: int) -> Marker:
+    """Read what somebody asked for; raises BadMarker."""
+    start = request.start_date
+    if start is not None and start.tzinfo is None:
+        raise BadMarker("startDate needs an offset from UTC, such as Z")
+    sections = {"CMD": request.scte35_cmd, "OUT": request.scte35_out, "IN": request.scte35_in}
+    try:
+        return Marker(
+            id=token_hex(8) if request.id is None else request.id,
+            start_ms=edge_ms if start is None else round(start.timestamp() * 1000),
+            kind=request.kind,
+            duration_s=request.duration,
+            planned_duration_s=request.planned_duration,
+            scte35={
+                name: bytes.fromhex(section.lower().removeprefix("0x"))
+                for name, section in sections.items()
+                if section is not None
+            },
+            attributes=request.attributes,
+        )
+    except UsageError as error:
+        raise BadMarker(str(error)) from None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from edge.backend import Backend, CreateStreamRequest
+from edge.backend import Backend, CreateStreamRequest, MarkerRequest
 from edge.errors import (
     AlreadyLive,
     BackendError,
@@ -71,20 +71,25 @@ class Api:
 
     async def start(self, stream_id: str, request: Request, body: bytes) -> Response:
         """`POST /api/streams/{id}/start`: needs the stream's key or the admin token."""
-        await self._authorise(stream_id, request, body)
+        await self._authorise(stream_id, request, _key_in(body))
         return json_response(200, await self._backend.start(stream_id))
 
     async def end(self, stream_id: str, request: Request, body: bytes) -> Response:
         """`POST /api/streams/{id}/end`: needs the stream's key or the admin token."""
-        await self._authorise(stream_id, request, body)
+        await self._authorise(stream_id, request, _key_in(body))
         return json_response(200, await self._backend.end(stream_id))
 
-    async def _authorise(self, stream_id: str, request: Request, body: bytes) -> None:
+    async def mark(self, stream_id: str, request: Request, body: bytes) -> Response:
+        """`POST /api/streams/{id}/markers`: needs the stream's key or admin token as bearer."""
+        await self._authorise(stream_id, request, None)
+        marker = _decode(body, MarkerRequest)
+        return json_response(201, await self._backend.mark(stream_id, marker))
+
+    async def _authorise(self, stream_id: str, request: Request, given: str | None) -> None:
         """Raise unless the request may change this stream.
 
         An id is public, so an unknown one is 404 whatever the credential.
         """
-        given = _decode(body, _KeyRequest).stream_key if body else None
         await self._backend.get_stream(stream_id)
         for candidate in (given, request.bearer):
             if candidate is not None and (
@@ -93,6 +98,11 @@ class Api:
             ):
                 return
         raise WrongKey
+
+
+def _key_in(body: bytes) -> str | None:
+    """The stream key of a body, which may be empty."""
+    return _decode(body, _KeyRequest).stream_key if body else None
 
 
 def refusal(error: BackendError) -> HttpError:

@@ -9,7 +9,7 @@ from typing import Any
 
 from edge.http.messages import Answer, Hold, Request
 from edge.http.response import Response, error_response
-from edge.live import NOT_LIVE, LiveRendition, LiveStreams
+from edge.live import MISSING_CACHE, NOT_LIVE, LiveRendition, LiveStreams
 from edge.table import Gate
 from hls.request import BadRequest, Directives, parse_directives
 
@@ -24,7 +24,7 @@ OBS's default. Under the ten seconds that hls.js waits for a first byte.
 _BLOCKED_TARGETS = 3
 """Target durations: "a server SHOULD return 503 ... blocked for more than three" (6.2.5.2)."""
 
-_NO_SUCH_MEDIA = error_response(404, "no such media")
+_NO_SUCH_MEDIA = error_response(404, "no such media", cache_control=MISSING_CACHE)
 _NOT_YET = error_response(503, "the first segment is not complete yet", extra={"Retry-After": "1"})
 _STALLED = error_response(503, "nothing new from the broadcaster", extra={"Retry-After": "1"})
 

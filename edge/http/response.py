@@ -163,18 +163,31 @@ def _gzip(response: Response) -> Response:
 
 
 def json_response(
-    status: int, value: object, *, extra: Mapping[str, str] | None = None
+    status: int,
+    value: object,
+    *,
+    cache_control: str = "no-store",
+    extra: Mapping[str, str] | None = None,
 ) -> Response:
-    """Encode a value (msgspec's rules) as a JSON response that no cache may keep."""
-    body = msgspec.json.encode(value)
-    return make_response(status, (body,), content_type="application/json", extra=extra)
+    """Encode a value (msgspec's rules) as a JSON response."""
+    return make_response(
+        status,
+        (msgspec.json.encode(value),),
+        content_type="application/json",
+        cache_control=cache_control,
+        extra=extra,
+    )
 
 
 def error_response(
-    status: int, message: str, *, extra: Mapping[str, str] | None = None
+    status: int,
+    message: str,
+    *,
+    cache_control: str = "no-store",
+    extra: Mapping[str, str] | None = None,
 ) -> Response:
     """Make the `{"error": message}` of every failed request."""
-    return json_response(status, {"error": message}, extra=extra)
+    return json_response(status, {"error": message}, cache_control=cache_control, extra=extra)
 
 
 PREFLIGHT = make_response(

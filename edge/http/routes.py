@@ -82,6 +82,8 @@ class App:
                 return _call(request, {"POST": partial(api.start, stream_id)})
             case ["", "api", "streams", stream_id, "end"]:
                 return _call(request, {"POST": partial(api.end, stream_id)})
+            case ["", "api", "streams", stream_id, "markers"]:
+                return _call(request, {"POST": partial(api.mark, stream_id)})
             case ["", "health"]:
                 return _read(request) or self._health()
             case ["", "metrics"] if self._metrics is not None:

@@ -10,8 +10,14 @@ import trio
 import trio.testing
 from http_peers import HttpPeer, MemoryStream
 
-from edge.backend import CreatedStream, CreateStreamRequest, StreamInfo
-from edge.errors import AlreadyLive, NoSuchStream, NotLive
+from edge.backend import (
+    CreatedStream,
+    CreateStreamRequest,
+    MarkerInfo,
+    MarkerRequest,
+    StreamInfo,
+)
+from edge.errors import AlreadyLive, BadMarker, NoSuchStream, NotLive
 from edge.http.connection import HttpConnection
 from edge.http.messages import Answer, Application, Call, HandOver, Hold, HttpError, Request
 from edge.http.response import DateLine, Response, error_response, make_response
@@ -20,7 +26,8 @@ from edge.http.settings import HttpSettings
 from edge.live import LiveRendition, LiveStreams
 from edge.table import Gate, ResponseTable
 from hls.media import InitSegment, MediaEvent, Part, Presentation, SegmentEnd
-from hls.timeline import Timeline, TimelineSettings
+from hls.timeline import Timeline
+from hls.timeline_settings import TimelineSettings
 
 LATE = error_response(503, "late")
 BIG = make_response(200, (bytes(300_000), b"end"), content_type="video/mp4", accepts_ranges=True)
@@ -96,6 +103,7 @@ class FakeBackend:
     error: Exception | None = None
     """Raised by `live_streams`."""
     delay_s: float = 0.0
+    marked: list[MarkerRequest] = field(default_factory=list)
 
     def add(self, stream_id: str, *, status: str = "idle") -> None:
         self.streams[stream_id] = StreamInfo(
@@ -141,6 +149,14 @@ class FakeBackend:
             raise NotLive
         self.add(stream_id)
         return self.streams[stream_id]
+
+    async def mark(self, stream_id: str, request: MarkerRequest) -> MarkerInfo:
+        if self.streams[stream_id].status != "live":
+            raise NotLive
+        if request.id == "bad":
+            raise BadMarker("id: it is bad")
+        self.marked.append(request)
+        return MarkerInfo(id=request.id or "made-up", start_date="2026-01-01T00:00:00.000Z")
 
     async def is_admin(self, token: str) -> bool:
         return token == "admin"

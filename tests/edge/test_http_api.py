@@ -1,6 +1,7 @@
 """The API over connections: who may do what, what is refused and how, and what is never told."""
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -143,6 +144,64 @@ async def test_start_and_end_without_a_right_credential(
     assert answer.status == status
     assert error_of(answer)
     assert backend.streams["a"].status == "live"
+
+
+@pytest.mark.parametrize("token", ["key-a", "admin"])
+async def test_a_marker_is_read_whole(
+    autojump_clock: "MockClock", connect: "Connect", backend: "FakeBackend", token: str
+) -> None:
+    backend.add("a", status="live")
+    client = connect()
+    sent = {
+        "id": "break-1",
+        "class": "com.example",
+        "startDate": "2026-11-28T10:00:00.500+01:00",
+        "duration": 30,
+        "plannedDuration": 30.5,
+        "scte35Out": "0xFC30",
+        "attributes": {"X-A": "b", "X-N": 2},
+    }
+    answer = await client.post("/api/streams/a/markers", json.dumps(sent), token=token)
+    assert answer.status == 201
+    assert json.loads(answer.body) == {"id": "break-1", "startDate": "2026-01-01T00:00:00.000Z"}
+    [seen] = backend.marked
+    assert (seen.kind, seen.duration, seen.scte35_out) == ("com.example", 30, "0xFC30")
+    assert seen.start_date == datetime(2026, 11, 28, 9, 0, 0, 500_000, tzinfo=UTC)
+    assert seen.attributes == {"X-A": "b", "X-N": 2}
+    assert (await client.post("/api/streams/a/markers", "{}", token=token)).status == 201
+
+
+@pytest.mark.parametrize(
+    ("stream", "body", "token", "status"),
+    [
+        ("a", "{}", "", 401),
+        ("a", "{}", "key-b", 401),
+        ("a", '{"streamKey": "key-a"}', "", 401),
+        ("a", '{"streamKey": "key-a"}', "key-a", 400),
+        ("a", "", "key-a", 400),
+        ("a", '{"id": "bad"}', "key-a", 400),
+        ("a", '{"id": 7}', "key-a", 400),
+        ("a", '{"startDate": "yesterday"}', "key-a", 400),
+        ("a", '{"scte35Out": "0xFC3"}', "key-a", 400),
+        ("idle", "{}", "key-idle", 409),
+        ("none", "{}", "admin", 404),
+    ],
+)
+async def test_a_marker_that_is_refused(
+    autojump_clock: "MockClock",
+    connect: "Connect",
+    backend: "FakeBackend",
+    stream: str,
+    body: str,
+    token: str,
+    status: int,
+) -> None:
+    backend.add("a", status="live")
+    backend.add("idle")
+    answer = await connect().post(f"/api/streams/{stream}/markers", body, token=token)
+    assert answer.status == status
+    assert error_of(answer)
+    assert not backend.marked
 
 
 async def test_other_schemes_are_no_bearer(

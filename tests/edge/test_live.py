@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 from edge.http.response import Response
 from edge.live import LiveStream, LiveStreams
 from edge.table import Gate
+from hls.marker import Marker
 from hls.request import Directives
 
 if TYPE_CHECKING:
@@ -324,3 +325,81 @@ def test_what_is_hidden_is_served_and_not_listed(
     stream.show("source")
     assert gate.response is not None
     assert listed(stream) == ["source"]
+
+
+def test_two_forms_of_a_playlist_have_two_tags(feed: "Feed") -> None:
+    """RFC 9110 8.8.3: a strong tag stands for bytes; whether they were waited for is none of it."""
+    feed.ready()
+    for _ in range(8):
+        feed.segment()
+    answers = [
+        feed.rendition.playlist(directives)
+        for directives in (PLAIN, Directives(0), Directives(skip=True), Directives(0, skip=True))
+    ]
+    whole, waited, delta, waited_delta = [
+        answer for answer in answers if isinstance(answer, Response)
+    ]
+    assert whole.etag == waited.etag != delta.etag == waited_delta.etag
+    assert body(whole) == body(waited) != body(delta) == body(waited_delta)
+    assert b"#EXT-X-SKIP:" in body(delta)
+    feed.part()
+    after = feed.rendition.playlist(PLAIN)
+    assert isinstance(after, Response)
+    assert after.etag != whole.etag
+
+
+def test_media_and_the_multivariant_playlist_have_tags(live: LiveStreams, feed: "Feed") -> None:
+    stream = live.open("s", {"source": feed.rendition})
+    feed.ready()
+    master = stream.master()
+    assert isinstance(master, Response)
+    assert master.etag is not None
+    part = feed.rendition.media("part-tok-0.0.m4s")
+    assert isinstance(part, Response)
+    assert part.etag == '"part-tok-0.0.m4s"'
+
+
+def test_each_playlist_reports_the_others_as_they_are_when_it_is_made(
+    live: LiveStreams, make_feed: Callable[..., "Feed"]
+) -> None:
+    """rfc8216bis 4.4.5.4: a report for every other rendition that is listed, none for itself."""
+    high, low = make_feed("source"), make_feed("360p")
+    stream = live.open("s", {"source": high.rendition, "360p": low.rendition})
+    high.ready()
+    assert b"RENDITION-REPORT" not in body(high.rendition.playlist(PLAIN))  # 360p is not ready
+    low.ready()
+    high.part()
+    assert b'REPORT:URI="../360p/playlist.m3u8",LAST-MSN=0,LAST-PART=4\n' in body(
+        high.rendition.playlist(PLAIN)
+    )
+    assert b'REPORT:URI="../source/playlist.m3u8",LAST-MSN=1,LAST-PART=0\n' in body(
+        low.rendition.playlist(PLAIN)
+    )
+    low.part()
+    # The text of a version never changes, so the report waits for the next part: within one part.
+    assert b"LAST-MSN=0,LAST-PART=4" in body(high.rendition.playlist(PLAIN))
+    assert b"LAST-MSN=0,LAST-PART=4" in body(high.rendition.playlist(Directives(0)))
+    high.part()
+    assert b"LAST-MSN=1,LAST-PART=0" in body(high.rendition.playlist(PLAIN))
+    stream.hide("360p")
+    high.part()
+    assert b"RENDITION-REPORT" not in body(high.rendition.playlist(PLAIN))
+    low.part()
+    assert b"../source/playlist.m3u8" in body(low.rendition.playlist(PLAIN))
+
+
+def test_a_marker_is_in_every_rendition_and_in_those_that_come_later(
+    live: LiveStreams, make_feed: Callable[..., "Feed"]
+) -> None:
+    high, low = make_feed("source"), make_feed("360p")
+    stream = live.open("s", {"source": high.rendition})
+    assert stream.edge_ms is None
+    high.ready()
+    assert stream.edge_ms == 2000  # two seconds of media, from 1970 on
+    held = gate_of(high.rendition.playlist(Directives(1, 0)))
+    stream.mark(Marker(id="goal", start_ms=1500))
+    assert held.response is None
+    stream.add(low.rendition)
+    low.ready()
+    for feed in (high, low):
+        assert b'#EXT-X-DATERANGE:ID="goal"' in body(feed.rendition.playlist(PLAIN))

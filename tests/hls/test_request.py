@@ -34,9 +34,10 @@ from hls.request import advance_part_limit
         ("%5FHLS_msn=7", Directives(7)),
         ("_HLS_msn=007", Directives(7)),
         ("_HLS_msn=18446744073709551615", Directives(2**64 - 1)),
-        ("_HLS_skip=YES", Directives()),
-        ("_HLS_skip=v2&_HLS_msn=7", Directives(7)),
-        ("_HLS_skip=nonsense&_HLS_skip=YES", Directives()),
+        ("_HLS_skip=YES", Directives(skip=True)),
+        ("_HLS_skip=v2&_HLS_msn=7", Directives(7, skip=True)),
+        ("_HLS_skip=nonsense", Directives()),
+        ("_HLS_skip=yes&_HLS_msn=7", Directives(7)),
         ("_HLS_report=1&_hls_msn=x&HLS_part=2", Directives()),
         ("%ff%fe=%00&=&==", Directives()),
     ],
@@ -71,6 +72,7 @@ def test_directives_are_read_and_everything_else_is_ignored(
         ("_HLS_msn=1&_HLS_part=", "_HLS_part is not"),
         ("_HLS_msn=1&_HLS_msn=1", "_HLS_msn is given twice"),
         ("_HLS_msn=1&_HLS_part=1&_HLS_part=2", "_HLS_part is given twice"),
+        ("_HLS_skip=nonsense&_HLS_skip=YES", "_HLS_skip is given twice"),
     ],
 )
 def test_bad_directives_are_refused_with_a_reason(query: str, reason: str) -> None:
@@ -89,7 +91,8 @@ def test_any_query_gives_one_or_the_other(query: str) -> None:
     [
         ("x=1", ""),
         ("_HLS_msn=07&y", "_HLS_msn=7"),
-        ("_HLS_part=0&a=b&_HLS_msn=7&_HLS_skip=YES", "_HLS_msn=7&_HLS_part=0"),
+        ("_HLS_skip=v2", "_HLS_skip=YES"),
+        ("_HLS_skip=YES&_HLS_part=0&a=b&_HLS_msn=7", "_HLS_msn=7&_HLS_part=0&_HLS_skip=YES"),
     ],
 )
 def test_the_key_is_canonical_and_reads_back(query: str, key: str) -> None:

@@ -1,21 +1,25 @@
 """The API's view of the truth: the store says what a stream is, broadcasts whether it is live."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
+from timeline_events import TimelineEvents
 
+import hls
 from control import AdminToken, SqliteStore, StreamStatus
-from edge.backend import Backend, CreatedStream, CreateStreamRequest
-from edge.errors import AlreadyLive, NoSuchStream, NotLive, Unavailable
+from edge.backend import Backend, CreatedStream, CreateStreamRequest, MarkerRequest
+from edge.errors import AlreadyLive, BadMarker, NoSuchStream, NotLive, Unavailable
 from edge.live import LiveStreams
-from hls import TimelineSettings
+from hls import Presentation, TimelineSettings
 from origin.backend import OriginBackend
 from origin.broadcast import Broadcasts
 
 TOKEN = "admin_0123456789abcdef"
 CLOCK_S = 1_800_000_000.25
+EVENTS = TimelineEvents(hls)
 
 
 class House:
@@ -76,6 +80,36 @@ async def test_only_what_is_playable_has_a_quality(house: House) -> None:
     assert broadcast is not None
     house.broadcasts.open_media(broadcast)
     assert (await house.backend.get_stream(made.id)).quality == ["source"]
+
+
+async def test_a_marker_goes_to_the_live_edge_or_where_it_is_told(house: House) -> None:
+    made = await house.create()
+    mark = house.backend.mark
+    with pytest.raises(NotLive):
+        await mark(made.id, MarkerRequest())
+    await house.backend.start(made.id)
+    with pytest.raises(NotLive):
+        await mark(made.id, MarkerRequest())
+    broadcast = house.broadcasts.live(made.id)
+    assert broadcast is not None
+    rendition = house.broadcasts.open_media(broadcast)
+    source = EVENTS.source()
+    rendition.publish([Presentation(target_duration_s=2, part_target_s=0.2), EVENTS.init()])
+    rendition.publish([source.part(), source.part()])
+    here = await mark(made.id, MarkerRequest())
+    assert here.start_date == "2027-01-15T08:00:00.650Z"  # 400 ms of media
+    there = MarkerRequest(
+        id="x", start_date=datetime(2027, 1, 15, 8, tzinfo=UTC), scte35_cmd="0xfc30"
+    )
+    assert (await mark(made.id, there)).start_date == "2027-01-15T08:00:00.000Z"
+    assert rendition.timeline.markers["x"].scte35 == {"CMD": b"\xfc\x30"}
+    for bad, reason in (
+        (MarkerRequest(id="x"), "of that id"),
+        (MarkerRequest(id='"'), "printable"),
+        (MarkerRequest(start_date=datetime(2027, 1, 15)), "offset from UTC"),
+    ):
+        with pytest.raises(BadMarker, match=reason):
+            await mark(made.id, bad)
 
 
 async def test_live_streams_lists_stored_and_not_yet_stored_ones_once(house: House) -> None:

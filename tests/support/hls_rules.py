@@ -68,6 +68,9 @@ RULES = {
     "AL-06": "ours: pictures are shown at the times of the source's, to the tick; none is missing",
     "AL-07": "ours: a segment of a transcoded rendition begins with its only IDR picture",
     "AL-08": "ours: the parts of a segment are the same in all renditions, gap or not",
+    "DU-01": "6.2.5.1: a delta update skips only what older whole playlists had",
+    "DU-04": "6.2.5.1: a delta update keeps the EXT-X-MAP of its first segment",
+    "DR-01": "4.4.5.1: a date range has an ID, once, and START-DATE",
     "RR-02": "4.4.5.4: a report has LAST-MSN and LAST-PART",
     "HT-01": "4: the media type of playlists; video/mp4 for the rest",
 }

@@ -81,6 +81,8 @@ class MediaPlaylist:
     hint: str | None
     ended: bool
     reports: tuple[Report, ...] = ()
+    dateranges: tuple[str, ...] = ()
+    """IDs."""
 
     @property
     def last_msn(self) -> int:
@@ -137,6 +139,7 @@ class _Scan:
     extinf_us: int | None = None
     parts: list[ListedPart] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
+    dateranges: list[str] = field(default_factory=list)
 
     def segment(self, uri: str | None) -> ListedSegment:
         msn = int(self.tags["EXT-X-MEDIA-SEQUENCE"]) + len(self.segments)
@@ -237,6 +240,15 @@ def _read_tag(scan: _Scan, name: str, value: str) -> None:
         known = found.get("LAST-MSN", "").isdecimal() and found.get("LAST-PART", "").isdecimal()
         require("URI" in found and known, "RR-02", value)
         scan.reports.append(Report(found["URI"], int(found["LAST-MSN"]), int(found["LAST-PART"])))
+    elif name == "EXT-X-DATERANGE":
+        found = attributes(value)
+        require(
+            "ID" in found and _DATE.fullmatch(found.get("START-DATE", "")) is not None,
+            "DR-01",
+            value,
+        )
+        require(found["ID"] not in scan.dateranges, "DR-01", f"{found['ID']} twice")
+        scan.dateranges.append(found["ID"])
     elif name == "EXTINF":
         require(scan.extinf_us is None, "MP-17", "EXTINF twice")
         duration, comma, title = value.partition(",")
@@ -273,6 +285,7 @@ def _assemble(text: str, scan: _Scan, open_segment: ListedSegment | None) -> Med
         hint=hint,
         ended="EXT-X-ENDLIST" in tags,
         reports=tuple(scan.reports),
+        dateranges=tuple(scan.dateranges),
     )
 
 
@@ -290,6 +303,10 @@ def _check_alone(playlist: MediaPlaylist, version: int) -> None:
         control.get("HOLD-BACK", str(3 * playlist.target_duration_s)), "PT-01"
     )
     require(hold_back_us >= 3 * target_us, "PT-01", "HOLD-BACK below 3 TD")
+    skip_us = decimal_us(
+        control.get("CAN-SKIP-UNTIL", str(6 * playlist.target_duration_s)), "PT-01"
+    )
+    require(skip_us >= 6 * target_us, "PT-01", "CAN-SKIP-UNTIL below 6 TD")
     for segment in playlist.segments:
         rounded_s = (segment.duration_us + US // 2) // US
         require(rounded_s <= playlist.target_duration_s, "MP-02", f"segment {segment.msn} too long")
