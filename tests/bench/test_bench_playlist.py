@@ -1,6 +1,7 @@
 """What a live update costs: one part enters a full timeline, and the playlist is rendered.
 
-The window is the default one, 15 segments of 2 s with 200 ms parts, of which 30 to 40 are listed.
+The window is the default one, 15 segments of 2 s with 200 ms parts, of which 30 to 40 are listed;
+the group "window" has one of four hours beside it, which must cost the same.
 The yardstick in the same run is a renderer that knows nothing of the last version and writes every
 line anew from plain values, as most servers do; a second one is one join of the finished bytes,
 below which nothing in Python can go. Not shown: gzip, HTTP, and the wake-up of waiting requests.
@@ -20,6 +21,7 @@ from hls import (
     Presentation,
     SegmentEnd,
     Timeline,
+    TimelineSettings,
     decide,
     parse_directives,
 )
@@ -52,8 +54,12 @@ def batches() -> Iterator[list[MediaEvent]]:
             yield batch
 
 
-def full_timeline(source: Iterator[list[MediaEvent]]) -> Timeline:
-    timeline = Timeline(token="0123456789abcdef", started_at_s=1_700_000_000.0)
+def full_timeline(source: Iterator[list[MediaEvent]], segments: int = 15) -> Timeline:
+    timeline = Timeline(
+        token="0123456789abcdef",
+        started_at_s=1_700_000_000.0,
+        settings=TimelineSettings(window_segments=segments),
+    )
     codecs = ("avc1.64001f", "mp4a.40.2")
     timeline.apply(
         [
@@ -61,14 +67,16 @@ def full_timeline(source: Iterator[list[MediaEvent]]) -> Timeline:
             InitSegment(index=0, data=b"", codecs=codecs, width=1, height=1, frame_rate=30.0),
         ]
     )
-    for _ in range(40 * PARTS):
+    for _ in range((segments + 25) * PARTS):
         timeline.apply(next(source))
     return timeline
 
 
-def run(benchmark: BenchmarkFixture, step: Callable[[list[MediaEvent]], object]) -> None:
+def run(
+    benchmark: BenchmarkFixture, step: Callable[[list[MediaEvent]], object], segments: int = 15
+) -> None:
     source = batches()
-    for _ in range(40 * PARTS):
+    for _ in range((segments + 25) * PARTS):
         next(source)
     benchmark.pedantic(  # type: ignore[no-untyped-call]
         step, setup=lambda: ((next(source),), {}), rounds=ROUNDS
@@ -92,6 +100,25 @@ def test_apply_one_part_and_render(benchmark: BenchmarkFixture) -> None:
     run(benchmark, step)
     benchmark.extra_info["playlist_bytes"] = len(timeline.playlist())
     benchmark.extra_info["parts_listed"] = timeline.playlist().count(b"#EXT-X-PART:")
+
+
+@pytest.mark.parametrize("segments", [15, 7200], ids=["30s", "4h"])
+@pytest.mark.parametrize("skip", [True, False], ids=["delta", "whole"])
+@pytest.mark.benchmark(group="window")
+def test_apply_and_render_in_a_window(
+    benchmark: BenchmarkFixture, segments: int, skip: bool
+) -> None:
+    """The pieces are made, not joined: nobody needs them joined, a socket takes them one by one."""
+    timeline = full_timeline(batches(), segments)
+
+    def step(batch: list[MediaEvent]) -> tuple[bytes, ...]:
+        timeline.apply(batch)
+        return timeline.render(skip=skip)
+
+    run(benchmark, step, segments)
+    text = b"".join(timeline.render(skip=skip))
+    benchmark.extra_info["playlist_bytes"] = len(text)
+    assert len(timeline.segments) == segments
 
 
 @pytest.mark.benchmark(group="live update")
