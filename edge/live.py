@@ -19,9 +19,10 @@ from typing import Any
 
 from edge.http.response import Response, error_response, make_response
 from edge.table import Gate, ResponseTable
+from hls.iframes import IFrames
 from hls.marker import Marker
 from hls.media import MediaEvent
-from hls.multivariant import VariantInfo, render_multivariant
+from hls.multivariant import IFrameInfo, VariantInfo, render_multivariant
 from hls.playlist import report_line
 from hls.request import BadRequest, Directives, Ready, decide
 from hls.timeline import Timeline
@@ -58,6 +59,9 @@ class LiveRendition:
         self._table: ResponseTable[Directives | str] = ResponseTable()
         # The playlist of this version by (is a delta update, was waited for).
         self._playlists: dict[tuple[bool, bool], Response] = {}
+        self.iframes = IFrames(timeline)
+        """Its pictures for trick play."""
+        self._iframe_playlist: Response | None = None
         self.on_change: Callable[[], None] = _nothing
         """Called after every version; for the `LiveStream` that this belongs to."""
         self.reports: Callable[[], bytes] = bytes
@@ -104,7 +108,7 @@ class LiveRendition:
         return self._judge_playlist(directives) or self._table.gate(directives)
 
     def media(self, name: str) -> Response | Gate[Directives | str] | None:
-        """Answer a request for an init section, segment or part.
+        """Answer a request for an init section, segment, part or I-frame.
 
         Returns:
             The bytes, a gate if `name` is the preload-hinted part, or None if there is no such
@@ -113,7 +117,23 @@ class LiveRendition:
         response = self._table.get(name)
         if response is not None:
             return response
-        return self._table.gate(name) if self.timeline.is_hinted(name) else None
+        if self.timeline.is_hinted(name):
+            return self._table.gate(name)
+        data = self.iframes.media(name)
+        return None if data is None else _media_response(name, (data,))
+
+    def iframe_playlist(self) -> Response | None:
+        """Answer a request for the I-frame playlist; None while there is none."""
+        if self._iframe_playlist is None and self.timeline.ready:
+            self._iframe_playlist = make_response(
+                200,
+                (self.iframes.playlist(),),
+                content_type=PLAYLIST_TYPE,
+                cache_control=_PLAIN_CACHE,
+                etag=f'"{self.timeline.token}-{self.timeline.last_msn}-{self.timeline.ended}"',
+                packable=True,
+            )
+        return self._iframe_playlist
 
     def close(self) -> None:
         """Forget everything; held requests are answered 404."""
@@ -122,6 +142,8 @@ class LiveRendition:
 
     def _swap(self) -> None:
         self._playlists.clear()
+        self._iframe_playlist = None
+        self.iframes.follow()
         changes = self.timeline.changes
         self._table.publish(
             put={name: self._media_response(name) for name in changes.added},
@@ -170,14 +192,18 @@ class LiveRendition:
     def _media_response(self, name: str) -> Response:
         media = self.timeline.media(name)
         assert media is not None  # the timeline has just said that it is there
-        return make_response(
-            200,
-            media.chunks,
-            content_type="video/mp4",
-            cache_control=_MEDIA_CACHE,
-            accepts_ranges=True,
-            etag=f'"{name}"',
-        )
+        return _media_response(name, media.chunks)
+
+
+def _media_response(name: str, chunks: tuple[bytes, ...]) -> Response:
+    return make_response(
+        200,
+        chunks,
+        content_type="video/mp4",
+        cache_control=_MEDIA_CACHE,
+        accepts_ranges=True,
+        etag=f'"{name}"',
+    )
 
 
 class LiveStream:
@@ -198,7 +224,7 @@ class LiveStream:
         self._awaited: set[str] = set()
         self._hidden: set[str] = set()
         self._table: ResponseTable[None] = ResponseTable()
-        self._variants: list[VariantInfo] = []
+        self._variants: list[VariantInfo | IFrameInfo | None] = []
         self._master = _GONE
         for name, rendition in renditions.items():
             self.add(rendition)
@@ -283,9 +309,11 @@ class LiveStream:
         variants = [
             self.renditions[name].timeline.variant(f"{name}/playlist.m3u8") for name in listed
         ]
-        if variants != self._variants:
-            self._variants = variants
-            text = render_multivariant(variants)
+        iframes = [self.renditions[name].iframes.variant(f"{name}/iframes.m3u8") for name in listed]
+        told: list[VariantInfo | IFrameInfo | None] = [*variants, *iframes]
+        if told != self._variants:
+            self._variants = told
+            text = render_multivariant(variants, [info for info in iframes if info is not None])
             self._master = make_response(
                 200,
                 (text,),

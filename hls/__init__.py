@@ -14,7 +14,8 @@ From those events to those of a transcoded rendition: `rung`, with the pictures 
 
 From events to what viewers get: `timeline` is the door; `segment` and `playlist` write its lines,
 `window` keeps the old ones, `shelf` keeps the bytes, `marker` is a date range, `bandwidth`
-measures, `multivariant` lists renditions, `request` decides what an answer must wait for.
+measures, `multivariant` lists renditions, `request` decides what an answer must wait for. `iframes`
+makes the pictures for trick play, over `demux_fragment`.
 """
 
 from hls.aac import AacConfig
@@ -23,9 +24,10 @@ from hls.bandwidth import Bandwidth
 from hls.errors import HlsError, MediaError, UsageError
 from hls.h264 import AvcConfig
 from hls.hevc import HevcConfig
+from hls.iframes import IFrames
 from hls.marker import Marker
 from hls.media import InitSegment, MediaEvent, Part, PartLayout, Presentation, SegmentEnd
-from hls.multivariant import VariantInfo, render_multivariant
+from hls.multivariant import IFrameInfo, VariantInfo, render_multivariant
 from hls.playlist import render_media_playlist
 from hls.request import BadRequest, Directives, Ready, Wait, decide, parse_directives
 from hls.rung import CodedPicture, Rung
@@ -48,6 +50,8 @@ __all__ = [
     "Directives",
     "HevcConfig",
     "HlsError",
+    "IFrameInfo",
+    "IFrames",
     "InitSegment",
     "Marker",
     "Media",

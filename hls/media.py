@@ -22,10 +22,13 @@ Spec: draft-pantos-hls-rfc8216bis-22, sections 3.2, 4.4.3.1, 4.4.3.7, 4.4.4.9.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from hls.aac import AacConfig
 from native import FragmentSample
+
+if TYPE_CHECKING:
+    from hls.video import VideoConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,9 @@ class InitSegment:
 
     audio: AacConfig | None = None
     """Configuration of its audio track, for the rungs, which carry the same audio."""
+
+    video: "VideoConfig | None" = None
+    """Configuration of its video track, for what shows pictures alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

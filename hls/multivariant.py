@@ -1,11 +1,12 @@
-"""The multivariant playlist: one line pair per rendition, muxed audio and video in each.
+"""The multivariant playlist: one line pair per rendition, muxed audio and video in each, and one
+line per I-frame playlist.
 
 Its text is a pure function of its arguments, and those come from values that stand still within a
 broadcast (`bandwidth` says how BANDWIDTH is kept still), so two GETs give the same bytes unless the
 ladder, the codecs or the picture size really changed.
 
 May import the standard library's pure parts. Spec: draft-pantos-hls-rfc8216bis-22 sections 4.4.2.1,
-4.4.6.2 and 6.2.4.
+4.4.6.2, 4.4.6.3 and 6.2.4.
 """
 
 from collections.abc import Sequence
@@ -41,11 +42,37 @@ class VariantInfo:
     """Every segment of it can be decoded without another one."""
 
 
-def render_multivariant(renditions: Sequence[VariantInfo]) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IFrameInfo:
+    """What EXT-X-I-FRAME-STREAM-INF says; `IFrames.variant` makes it."""
+
+    uri: str
+    """Of the I-frame playlist, relative to the multivariant playlist: ``source/iframes.m3u8``."""
+
+    bandwidth_bps: int
+    """BANDWIDTH of playing one I-frame after the other at normal speed."""
+
+    average_bandwidth_bps: int
+    """AVERAGE-BANDWIDTH of the same."""
+
+    codecs: tuple[str, ...]
+    """RFC 6381 strings of the video alone."""
+
+    width: int | None
+    """Display width in pixels."""
+
+    height: int | None
+    """Display height in pixels."""
+
+
+def render_multivariant(
+    renditions: Sequence[VariantInfo], iframes: Sequence[IFrameInfo] = ()
+) -> bytes:
     """Render the multivariant playlist of a broadcast, in the order given.
 
     Args:
         renditions: At least one, best first: a player without an estimate may start with the first.
+        iframes: I-frame playlists, best first.
 
     Returns:
         UTF-8 text, newline-terminated. EXT-X-INDEPENDENT-SEGMENTS is there when it is true of all.
@@ -58,17 +85,27 @@ def render_multivariant(renditions: Sequence[VariantInfo]) -> bytes:
     for rendition in renditions:
         lines.append(f"#EXT-X-STREAM-INF:{_attributes(rendition)}")
         lines.append(rendition.uri)
+    lines.extend(
+        f'#EXT-X-I-FRAME-STREAM-INF:{",".join(_common(track))},URI="{track.uri}"'
+        for track in iframes
+    )
     return "\n".join([*lines, ""]).encode()
 
 
 def _attributes(rendition: VariantInfo) -> str:
-    attributes = [
-        f"BANDWIDTH={rendition.bandwidth_bps}",
-        f"AVERAGE-BANDWIDTH={rendition.average_bandwidth_bps}",
-        f'CODECS="{",".join(rendition.codecs)}"',
-    ]
-    if rendition.width is not None and rendition.height is not None:
-        attributes.append(f"RESOLUTION={rendition.width}x{rendition.height}")
+    attributes = _common(rendition)
     if rendition.frame_rate is not None:
         attributes.append(f"FRAME-RATE={rendition.frame_rate:.3f}")
     return ",".join(attributes)
+
+
+def _common(playlist: VariantInfo | IFrameInfo) -> list[str]:
+    """The attributes that both tags have."""
+    attributes = [
+        f"BANDWIDTH={playlist.bandwidth_bps}",
+        f"AVERAGE-BANDWIDTH={playlist.average_bandwidth_bps}",
+        f'CODECS="{",".join(playlist.codecs)}"',
+    ]
+    if playlist.width is not None and playlist.height is not None:
+        attributes.append(f"RESOLUTION={playlist.width}x{playlist.height}")
+    return attributes

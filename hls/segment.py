@@ -51,6 +51,9 @@ class Segment:
     discontinuity: bool
     """Its text has an EXT-X-DISCONTINUITY."""
 
+    independent: bool
+    """It begins with an IDR picture, or has no video."""
+
     start_ns: int
     """Media time of its first sample, nanoseconds."""
 
@@ -130,6 +133,7 @@ class Segment:
             map_uri=map_uri,
             brings_map=brings_map,
             discontinuity=discontinuity,
+            independent=part.independent,
             start_ns=start_ns,
             epoch_ms=epoch_ms,
             opening=opening,

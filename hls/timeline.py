@@ -197,6 +197,20 @@ class Timeline:
         """Look up a resource: listed, or removed and within its grace; None for anything else."""
         return self._shelf.media(name)
 
+    def segment(self, msn: int) -> Segment | None:
+        """Return a complete segment that is listed, or None. Cost: O(1) near the ends."""
+        index = msn - self.segments[0].msn if self.segments else -1
+        return self.segments[index] if 0 <= index < len(self.segments) else None
+
+    def init(self, index: int) -> InitSegment | None:
+        """Return an init section that can still be fetched, or None."""
+        return next((init for init in self._shelf.inits if init.index == index), None)
+
+    @property
+    def newest_init(self) -> InitSegment | None:
+        """The init section of the newest media; None before the first."""
+        return self._shelf.inits[-1] if self._shelf.inits else None
+
     def is_hinted(self, name: str) -> bool:
         """Whether a name is that of the next part, so that a request for it should be held (6.2.6).
 

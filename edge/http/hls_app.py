@@ -59,6 +59,12 @@ class HlsApp:
             return NOT_LIVE
         return self._held(rendition, rendition.playlist(directives))
 
+    def iframe_playlist(self, stream_id: str, quality: str) -> Response:
+        """Answer `GET /api/streams/{id}/{quality}/iframes.m3u8`; it is never held."""
+        rendition = self._rendition(stream_id, quality)
+        answer = None if rendition is None else rendition.iframe_playlist()
+        return answer or NOT_LIVE
+
     def media(self, stream_id: str, quality: str, name: str) -> Answer:
         """Answer a request for an init section, a segment or a part."""
         rendition = self._rendition(stream_id, quality)

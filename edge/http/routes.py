@@ -68,6 +68,8 @@ class App:
         match request.path.split("/"):
             case ["", "api", "streams", stream_id, quality, "playlist.m3u8"]:
                 return _read(request) or hls.playlist(stream_id, quality, request)
+            case ["", "api", "streams", stream_id, quality, "iframes.m3u8"]:
+                return _read(request) or hls.iframe_playlist(stream_id, quality)
             case ["", "api", "streams", stream_id, quality, name]:
                 return _read(request) or hls.media(stream_id, quality, name)
             case ["", "api", "streams", stream_id, "master.m3u8"]:

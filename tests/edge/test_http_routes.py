@@ -1,5 +1,6 @@
 """The whole application over connections: delivery, pages, CORS, cache headers."""
 
+import gzip
 from typing import TYPE_CHECKING
 
 import pytest
@@ -206,6 +207,50 @@ async def test_media_headers_and_ranges(
     part = await client.get(path, fields="Range: bytes=3-12\r\n")
     assert part.status == 206
     assert part.body == answer.body[3:13]
+
+
+async def test_the_i_frame_playlist_is_never_held(
+    autojump_clock: "MockClock", connect: "Connect", feed: "Feed"
+) -> None:
+    client, path = connect(), f"{BASE}/source/iframes.m3u8"
+    assert (await client.get(path)).status == 404
+    feed.ready()
+    answer = await client.get(path)
+    assert answer.status == 200
+    assert answer.fields["content-type"] == "application/vnd.apple.mpegurl"
+    assert b"#EXT-X-I-FRAMES-ONLY\n" in answer.body
+    assert (await client.get(f"{BASE}/720p/iframes.m3u8")).status == 404
+    before = answer.fields["etag"]
+    feed.part()
+    assert (await client.get(path)).fields["etag"] == before
+    feed.segment()
+    assert (await client.get(path)).fields["etag"] != before
+
+
+async def test_a_playlist_as_gzip_and_not_again(
+    autojump_clock: "MockClock", connect: "Connect", feed: "Feed"
+) -> None:
+    """Held ones too: what a gate opens with is represented like any other answer."""
+    feed.ready()
+    client = connect()
+    await client.send(
+        f"GET {PLAYLIST}?_HLS_msn=1&_HLS_part=0 HTTP/1.1\r\nHost: t\r\n"
+        "Accept-Encoding: gzip, br\r\n\r\n"
+    )
+    await trio.testing.wait_all_tasks_blocked()
+    feed.part()
+    packed = await client.answer()
+    assert packed.fields["content-encoding"] == "gzip"
+    assert packed.fields["vary"] == "Accept-Encoding"
+    assert gzip.decompress(packed.body) == (await client.get(PLAYLIST)).body
+    await client.send(
+        f"GET {PLAYLIST} HTTP/1.1\r\nHost: t\r\nAccept-Encoding: gzip\r\n"
+        f"If-None-Match: {packed.fields['etag']}\r\n\r\n"
+    )
+    again = await client.answer()
+    assert (again.status, again.body) == (304, b"")
+    assert again.fields["etag"] == packed.fields["etag"]
+    assert (await client.get(PLAYLIST)).status == 200  # the connection goes on
 
 
 async def test_the_end_of_a_broadcast(

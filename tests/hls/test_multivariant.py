@@ -4,7 +4,7 @@ import m3u8
 import pytest
 from playlist_reader import read_multivariant_playlist
 
-from hls import VariantInfo, render_multivariant
+from hls import IFrameInfo, VariantInfo, render_multivariant
 
 
 def variant(**changed: object) -> VariantInfo:
@@ -96,3 +96,26 @@ def test_an_unknown_frame_rate_is_left_out() -> None:
     text = render_multivariant([variant(frame_rate=None)])
     assert b"RESOLUTION=1920x1080\n" in text
     read_multivariant_playlist(text)
+
+
+def test_i_frame_playlists_come_last() -> None:
+    """rfc8216bis 4.4.6.3: the attributes of EXT-X-STREAM-INF, less rate and sound, and a URI."""
+    iframes = IFrameInfo(
+        uri="source/iframes.m3u8",
+        bandwidth_bps=250_000,
+        average_bandwidth_bps=200_000,
+        codecs=("avc1.640028",),
+        width=1920,
+        height=1080,
+    )
+    text = render_multivariant([variant()], [iframes])
+    assert text.decode().splitlines()[-2:] == [
+        "source/playlist.m3u8",
+        "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=250000,AVERAGE-BANDWIDTH=200000,"
+        'CODECS="avc1.640028",RESOLUTION=1920x1080,URI="source/iframes.m3u8"',
+    ]
+    assert [found.uri for found in read_multivariant_playlist(text).iframes] == [
+        "source/iframes.m3u8"
+    ]
+    [stranger] = m3u8.loads(text.decode()).iframe_playlists
+    assert (stranger.uri, stranger.iframe_stream_info.bandwidth) == ("source/iframes.m3u8", 250_000)

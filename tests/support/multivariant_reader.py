@@ -43,6 +43,7 @@ class Variant:
 class MultivariantPlaylist:
     variants: tuple[Variant, ...]
     independent_segments: bool
+    iframes: tuple[Variant, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,6 +56,7 @@ def read_multivariant_playlist(data: bytes) -> MultivariantPlaylist:
     variants: list[Variant] = []
     pending: dict[str, str] | None = None
     independent = False
+    iframes: list[Variant] = []
     for line in lines_of(data, "MV-01"):
         name, _, value = line.partition(":")
         if name == "#EXT-X-STREAM-INF":
@@ -73,6 +75,15 @@ def read_multivariant_playlist(data: bytes) -> MultivariantPlaylist:
         elif name == "#EXT-X-INDEPENDENT-SEGMENTS":
             require(not independent, "MV-01", "EXT-X-INDEPENDENT-SEGMENTS twice")
             independent = True
+        elif name == "#EXT-X-I-FRAME-STREAM-INF":
+            require(pending is None, "MV-02", "EXT-X-STREAM-INF without a URI")
+            track = attributes(value)
+            for attribute in ("URI", "BANDWIDTH", "CODECS", "RESOLUTION"):
+                require(
+                    bool(track.get(attribute)), "MV-02", f"an I-frame playlist without {attribute}"
+                )
+            require("mp4a" not in track["CODECS"], "MV-03", "sound among the I-frames")
+            iframes.append(Variant(track["URI"], track))
         elif name == "#EXT-X-VERSION":
             require(value.isdecimal(), "MV-01", "EXT-X-VERSION")
         elif line.startswith("#"):
@@ -83,4 +94,4 @@ def read_multivariant_playlist(data: bytes) -> MultivariantPlaylist:
             variants.append(Variant(line, pending))
             pending = None
     require(pending is None and bool(variants), "MV-02", "EXT-X-STREAM-INF without a URI")
-    return MultivariantPlaylist(tuple(variants), independent)
+    return MultivariantPlaylist(tuple(variants), independent, tuple(iframes))
