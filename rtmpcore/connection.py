@@ -29,6 +29,7 @@ from rtmpcore.errors import LocalProtocolError, RemoteProtocolError
 from rtmpcore.events import (
     AudioMessage,
     CreateStream,
+    CuePoint,
     Event,
     Metadata,
     PublishStarted,
@@ -39,10 +40,11 @@ from rtmpcore.flow import ClientFlow, Flow, Outgoing, ServerFlow, control
 from rtmpcore.handshake import RANDOM_BYTES, ClientHandshake, DigestScheme, ServerHandshake
 from rtmpcore.limits import Limits
 from rtmpcore.message import (
+    CUE_POINT,
     answer_user_control,
     decode_u32,
     encode_u32,
-    parse_metadata,
+    parse_data,
     split_aggregate,
     strip_selector,
 )
@@ -335,12 +337,12 @@ class Connection:
     def _read_data(self, message: RawMessage) -> Event | None:
         if self.state is not State.PUBLISHING:
             return None
-        values = parse_metadata(message, self._limits)
-        if values is None:
+        data = parse_data(message, self._limits)
+        if data is None:
             return None
-        return Metadata(
-            stream_id=message.stream_id, timestamp_ms=message.timestamp_ms, values=values
-        )
+        name, values = data
+        event = CuePoint if name == CUE_POINT else Metadata
+        return event(stream_id=message.stream_id, timestamp_ms=message.timestamp_ms, values=values)
 
     def _read_aggregate(self, message: RawMessage) -> None:
         # Split as it is read, so that many small tags never stand in memory at once.

@@ -122,6 +122,16 @@ class Metadata:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CuePoint:
+    """``onCuePoint``: something happens at this time of the programme, such as a break."""
+
+    stream_id: int
+    timestamp_ms: int
+    values: Mapping[str, AmfValue]
+    """Usually ``name``, ``time`` (seconds), ``type``, ``parameters``; whatever the encoder says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AudioMessage:
     """One FLV audio tag body; `flv.parse_audio` reads it."""
 
@@ -160,6 +170,7 @@ Event: TypeAlias = (
     | PublishStarted
     | PublishRefused
     | Metadata
+    | CuePoint
     | AudioMessage
     | VideoMessage
     | Unpublish

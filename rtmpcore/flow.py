@@ -21,6 +21,7 @@ from rtmpcore.events import (
     ConnectAccepted,
     ConnectRejected,
     CreateStream,
+    CuePoint,
     Event,
     Metadata,
     Publish,
@@ -30,7 +31,12 @@ from rtmpcore.events import (
     Unpublish,
     VideoMessage,
 )
-from rtmpcore.message import encode_metadata, encode_peer_bandwidth, encode_u32
+from rtmpcore.message import (
+    encode_cue_point,
+    encode_metadata,
+    encode_peer_bandwidth,
+    encode_u32,
+)
 from rtmpcore.state import State
 from rtmpcore.wire import OUR_CHUNK_BYTES, WINDOW_ACK_BYTES, ChunkStream, MessageType
 
@@ -212,12 +218,13 @@ class ClientFlow:
                 return [_media(ChunkStream.VIDEO, MessageType.VIDEO, event)]
             case AudioMessage():
                 return [_media(ChunkStream.AUDIO, MessageType.AUDIO, event)]
-            case Metadata():
+            case Metadata() | CuePoint():
+                encode = encode_metadata if isinstance(event, Metadata) else encode_cue_point
                 return [
                     Outgoing(
                         ChunkStream.AUDIO,
                         MessageType.DATA_AMF0,
-                        encode_metadata(event.values),
+                        encode(event.values),
                         event.stream_id,
                         event.timestamp_ms,
                     )

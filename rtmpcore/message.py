@@ -84,11 +84,15 @@ def strip_selector(message: RawMessage) -> bytes:
     return payload
 
 
-def parse_metadata(message: RawMessage, limits: Limits) -> Mapping[str, AmfValue] | None:
-    """Return what an onMetaData message says, or None for every other data message.
+METADATA: Final = "onMetaData"
+CUE_POINT: Final = "onCuePoint"
 
-    Metadata is a hint and often broken; it never costs a publisher its connection, so data that
-    is not AMF, or beyond the limits, counts as no metadata.
+
+def parse_data(message: RawMessage, limits: Limits) -> tuple[str, Mapping[str, AmfValue]] | None:
+    """Return name and values of an onMetaData or onCuePoint message, None for every other one.
+
+    Such data is a hint and often broken; it never costs a publisher its connection, so what is
+    not AMF, or beyond the limits, counts as none.
     """
     if len(message.payload) > limits.max_amf_bytes:
         return None
@@ -102,9 +106,10 @@ def parse_metadata(message: RawMessage, limits: Limits) -> Mapping[str, AmfValue
         return None
     if values[:1] == ["@setDataFrame"]:
         del values[0]
-    if len(values) >= 2 and values[0] == "onMetaData" and isinstance(values[1], Mapping):
-        return values[1]
-    return None
+    if len(values) < 2 or not isinstance(values[1], Mapping):
+        return None
+    name = values[0]
+    return (name, values[1]) if isinstance(name, str) and name in (METADATA, CUE_POINT) else None
 
 
 def encode_metadata(values: Mapping[str, AmfValue]) -> bytes:
@@ -113,7 +118,16 @@ def encode_metadata(values: Mapping[str, AmfValue]) -> bytes:
     Raises:
         LocalProtocolError: A value has no AMF0 form.
     """
-    return amf0.encode("@setDataFrame", "onMetaData", EcmaArray(values))
+    return amf0.encode("@setDataFrame", METADATA, EcmaArray(values))
+
+
+def encode_cue_point(values: Mapping[str, AmfValue]) -> bytes:
+    """Build the data message of a cue point.
+
+    Raises:
+        LocalProtocolError: A value has no AMF0 form.
+    """
+    return amf0.encode(CUE_POINT, values)
 
 
 def split_aggregate(message: RawMessage, limits: Limits) -> Iterator[RawMessage]:

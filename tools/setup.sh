@@ -2,7 +2,7 @@
 # Prepare this checkout: virtual environment, extensions, hls.js and, for `test`, what the tests need from Debian.
 #
 #   tools/setup.sh run     what `make run` needs
-#   tools/setup.sh test    the same, plus test and lint tools, ffmpeg, Chromium, OBS and a virtual screen
+#   tools/setup.sh test    the same, plus test and lint tools, ffmpeg, Chromium, OBS, other players and a virtual screen
 #
 # Works on a bare Debian 12 with Python 3.11. Debian packages are installed only as root or through a
 # sudo that asks nothing; otherwise one line says what is missing. Safe to run again: it does only what
@@ -86,9 +86,16 @@ if ! fresh .venv/headrace-test pyproject.toml; then
   seal .venv/headrace-test pyproject.toml
 fi
 
+players=tests/e2e/players
+if ! { [ -d $players/node_modules ] && fresh .venv/headrace-players $players/package-lock.json; }; then
+  say "fetching other players for the tests"
+  (cd $players && npm ci --silent --no-audit --no-fund --ignore-scripts)
+  seal .venv/headrace-players $players/package-lock.json
+fi
+
 declare -A package=(
   [ffmpeg]=ffmpeg [ffprobe]=ffmpeg [chromium]=chromium [obs]="obs-studio obs-plugins libgl1-mesa-dri"
-  [Xvfb]=xvfb [dbus-run-session]=dbus [curl]=curl [h2load]=nghttp2-client [mpv]=mpv
+  [ffplay]=ffmpeg [Xvfb]=xvfb [dbus-run-session]=dbus [curl]=curl [h2load]=nghttp2-client [mpv]=mpv
   [gst-launch-1.0]="gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav"
 )
 wanted=()

@@ -21,6 +21,7 @@ from rtmpcore import (
     Connection,
     ConnectRejected,
     CreateStream,
+    CuePoint,
     DigestScheme,
     Event,
     LocalProtocolError,
@@ -88,6 +89,7 @@ def test_a_whole_publish(pair: "ConnectionPair") -> None:
     pair.send(server, STARTED)
     assert state_of(client) is state_of(server) is State.PUBLISHING
     pair.send(client, Metadata(stream_id=1, timestamp_ms=0, values={"width": 1280.0}))
+    pair.send(client, CuePoint(stream_id=1, timestamp_ms=40, values={"name": "break"}))
     pair.send(client, AUDIO)
     pair.send(client, VIDEO)
     pair.send(client, VideoMessage(stream_id=1, timestamp_ms=0xFFFFFFFF, payload=bytes(300_000)))
@@ -318,6 +320,7 @@ ANY_EVENT: list[Event] = [
     STARTED,
     REFUSED,
     Metadata(stream_id=1, timestamp_ms=0, values={}),
+    CuePoint(stream_id=1, timestamp_ms=0, values={}),
     AUDIO,
     VIDEO,
     Unpublish(stream_id=1),

@@ -10,10 +10,11 @@ from rtmpcore import Limits, RemoteProtocolError
 from rtmpcore.message import (
     answer_user_control,
     decode_u32,
+    encode_cue_point,
     encode_metadata,
     encode_peer_bandwidth,
     encode_u32,
-    parse_metadata,
+    parse_data,
     split_aggregate,
     strip_selector,
 )
@@ -106,20 +107,32 @@ READ = {"width": 1280.0, "stereo": True}
     ],
 )
 def test_metadata(payload: bytes, values: dict[str, object] | None) -> None:
-    assert parse_metadata(message(18, payload), Limits()) == values
-    assert parse_metadata(message(15, b"\0" + payload), Limits()) == values
+    expected = None if values is None else ("onMetaData", values)
+    assert parse_data(message(18, payload), Limits()) == expected
+    assert parse_data(message(15, b"\0" + payload), Limits()) == expected
 
 
 def test_a_date_in_metadata() -> None:
     values = amf_object({"created": amf_date(1e12)})
-    parsed = parse_metadata(message(18, amf_string("onMetaData") + values), Limits())
+    parsed = parse_data(message(18, amf_string("onMetaData") + values), Limits())
     assert parsed is not None
-    assert list(parsed) == ["created"]
+    assert list(parsed[1]) == ["created"]
+
+
+@pytest.mark.parametrize("prefix", [b"", amf_string("@setDataFrame")])
+def test_a_cue_point(prefix: bytes) -> None:
+    payload = prefix + amf_string("onCuePoint") + VALUES
+    assert parse_data(message(18, payload), Limits()) == ("onCuePoint", READ)
+    built = encode_cue_point({"name": "break", "time": 1.5, "parameters": {"id": "7"}})
+    assert parse_data(message(18, built), Limits()) == (
+        "onCuePoint",
+        {"name": "break", "time": 1.5, "parameters": {"id": "7"}},
+    )
 
 
 def test_metadata_beyond_the_limit_is_not_read() -> None:
     limits = Limits(max_amf_bytes=20)
-    assert parse_metadata(message(18, amf_string("onMetaData") + VALUES), limits) is None
+    assert parse_data(message(18, amf_string("onMetaData") + VALUES), limits) is None
 
 
 def test_built_metadata() -> None:

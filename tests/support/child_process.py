@@ -52,7 +52,9 @@ PACKAGES = {
     "chromium": "chromium",
     "ffmpeg": "ffmpeg",
     "ffprobe": "ffmpeg",
+    "ffplay": "ffmpeg",
     "gst-launch-1.0": "gstreamer1.0-tools",
+    "h2load": "nghttp2-client",
 }
 
 
