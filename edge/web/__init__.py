@@ -95,7 +95,13 @@ class Pages:
 
 def _asset(data: bytes, content_type: str, cache_control: str) -> Response:
     return make_response(
-        200, (data,), content_type=content_type, cache_control=cache_control, extra=_COMMON
+        200,
+        (data,),
+        content_type=content_type,
+        cache_control=cache_control,
+        etag=_tag(data),
+        packable=True,
+        extra=_COMMON,
     )
 
 
@@ -104,10 +110,17 @@ def _page(html: str, versions: dict[str, str]) -> Response:
         version = versions.get(match.group())
         return match.group() if version is None else f"{match.group()}?{version}"
 
+    data = _REFERENCE.sub(stamp, html).encode()
     return make_response(
         200,
-        (_REFERENCE.sub(stamp, html).encode(),),
+        (data,),
         content_type="text/html; charset=utf-8",
         cache_control=_CHECK_AGAIN,
+        etag=_tag(data),
+        packable=True,
         extra={**_COMMON, "Content-Security-Policy": _POLICY},
     )
+
+
+def _tag(data: bytes) -> str:
+    return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
