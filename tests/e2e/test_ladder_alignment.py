@@ -30,7 +30,7 @@ from rendition_media import Rendition
 from rendition_switch import play_across
 from variant_rules import judge_variants
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 SECONDS = float(os.environ.get("HEADRACE_LADDER_SECONDS", "12"))
 NTSC = Fraction(30_000, 1001)

@@ -37,7 +37,7 @@ from origin_process import Origin
 from pace_probe import Pace, PaceProbe
 from poisoned_publisher import PoisonedPublisher
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 NAMES = ["source", "144p", "90p"]
 RUNGS = NAMES[1:]

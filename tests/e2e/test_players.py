@@ -1,6 +1,6 @@
 """Every player that can be had here watches one broadcast with a ladder, with its own defaults.
 
-`HEADRACE_PLAYERS_SECONDS` sets for how long, 12 by default; `make test-long` takes a minute each.
+`HEADRACE_PLAYERS_SECONDS` sets for how long, 12 by default; `make soak` takes a minute each.
 Which were tried at which version is in docs/players.md.
 """
 
@@ -67,6 +67,7 @@ def test_a_player_in_chromium(
         assert not played.bad_answers
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["source", "360p"])
 @pytest.mark.hard_cap(40 + SECONDS)
 def test_ffmpeg_reads_every_picture(broadcast: Broadcast, name: str) -> None:
@@ -97,6 +98,7 @@ DESKTOP = {
 POSITION = re.compile(r"(?:^|\s)(\d+\.\d+) A-V:|at (\d+\.\d+) of|\): (\d+) seconds")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", DESKTOP)
 @pytest.mark.hard_cap(60 + SECONDS)
 def test_a_desktop_player(
