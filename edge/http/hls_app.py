@@ -9,7 +9,8 @@ from typing import Any
 
 from edge.http.messages import Answer, Hold, Request
 from edge.http.response import Response, error_response
-from edge.live import MISSING_CACHE, NOT_LIVE, LiveRendition, LiveStreams
+from edge.live import Container, LiveStreams
+from edge.rendition import MISSING_CACHE, NOT_LIVE, LiveRendition
 from edge.table import Gate
 from hls.request import BadRequest, Directives, parse_directives
 
@@ -35,15 +36,16 @@ class HlsApp:
     def __init__(self, live: LiveStreams) -> None:
         self._live = live
 
-    def master(self, stream_id: str) -> Answer:
-        """Answer `GET /api/streams/{id}/master.m3u8`."""
+    def master(self, stream_id: str, request: Request) -> Answer:
+        """Answer `GET /api/streams/{id}/master.m3u8`, with `?container=ts` in MPEG-TS."""
+        container: Container = "ts" if "container=ts" in request.query.split("&") else "fmp4"
         anteroom = self._live.anteroom(stream_id)
         if anteroom is not None:
-            return _await_media(anteroom.gate(None, Directives()))
+            return _await_media(anteroom.gate(None, Directives(), container))
         stream = self._live.get(stream_id)
         if stream is None:
             return NOT_LIVE
-        answer = stream.master()
+        answer = stream.master(container)
         return _await_media(answer) if isinstance(answer, Gate) else answer
 
     def playlist(self, stream_id: str, quality: str, request: Request) -> Answer:
@@ -64,6 +66,13 @@ class HlsApp:
         rendition = self._rendition(stream_id, quality)
         answer = None if rendition is None else rendition.iframe_playlist()
         return answer or NOT_LIVE
+
+    def ts_playlist(self, stream_id: str, quality: str) -> Response:
+        """Answer `GET /api/streams/{id}/{quality}/ts.m3u8`; it is never held."""
+        rendition = self._rendition(stream_id, quality)
+        if rendition is None or not rendition.timeline.ready:
+            return NOT_LIVE
+        return rendition.ts.playlist()
 
     def media(self, stream_id: str, quality: str, name: str) -> Answer:
         """Answer a request for an init section, a segment or a part."""

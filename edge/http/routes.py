@@ -70,10 +70,12 @@ class App:
                 return _read(request) or hls.playlist(stream_id, quality, request)
             case ["", "api", "streams", stream_id, quality, "iframes.m3u8"]:
                 return _read(request) or hls.iframe_playlist(stream_id, quality)
+            case ["", "api", "streams", stream_id, quality, "ts.m3u8"]:
+                return _read(request) or hls.ts_playlist(stream_id, quality)
             case ["", "api", "streams", stream_id, quality, name]:
                 return _read(request) or hls.media(stream_id, quality, name)
             case ["", "api", "streams", stream_id, "master.m3u8"]:
-                return _read(request) or hls.master(stream_id)
+                return _read(request) or hls.master(stream_id, request)
             case ["", "api", "streams"]:
                 return _call(request, {"POST": api.create})
             case ["", "api", "streams", "live"]:

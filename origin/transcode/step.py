@@ -12,7 +12,7 @@ from origin.transcode import wire
 from origin.transcode.rungs import RungPlan
 
 if TYPE_CHECKING:
-    from edge.live import LiveRendition
+    from edge.rendition import LiveRendition
 
 
 @dataclass(slots=True, eq=False)

@@ -8,6 +8,7 @@ import pytest
 import structlog
 import trio
 import trio.testing
+from h2_peer import H2Peer
 from http_peers import HttpPeer, MemoryStream
 
 from edge.backend import (
@@ -19,11 +20,13 @@ from edge.backend import (
 )
 from edge.errors import AlreadyLive, BadMarker, NoSuchStream, NotLive
 from edge.http.connection import HttpConnection
+from edge.http.h2_connection import Http2Connection
 from edge.http.messages import Answer, Application, Call, HandOver, Hold, HttpError, Request
 from edge.http.response import DateLine, Response, error_response, make_response
 from edge.http.routes import App
-from edge.http.settings import HttpSettings
-from edge.live import LiveRendition, LiveStreams
+from edge.http.settings import Http2Settings, HttpSettings
+from edge.live import LiveStreams
+from edge.rendition import LiveRendition
 from edge.table import Gate, ResponseTable
 from hls.media import InitSegment, MediaEvent, Part, Presentation, SegmentEnd
 from hls.timeline import Timeline
@@ -297,6 +300,52 @@ def connect(nursery: trio.Nursery, app: App) -> Connect:
             settings=HttpSettings(**limits),  # type: ignore[arg-type]
             date=DateLine(),
             received=received,
+        )
+
+        async def serve() -> None:
+            await client.connection.run()
+            client.done.set()
+
+        nursery.start_soon(serve)
+        return client
+
+    return open_connection
+
+
+@dataclass
+class H2Client(H2Peer):
+    """The same of HTTP/2."""
+
+    connection: Http2Connection
+    server_stream: MemoryStream
+    done: trio.Event
+
+    def __init__(self, *, opens_windows: bool = True) -> None:
+        client, self.server_stream = trio.testing.memory_stream_pair()
+        super().__init__(client, opens_windows=opens_windows)
+        self.done = trio.Event()
+
+
+ConnectH2 = Callable[..., H2Client]
+
+
+@pytest.fixture
+def connect_h2(nursery: trio.Nursery, fake: FakeApp) -> ConnectH2:
+    """Open HTTP/2 connections to `fake`; wants a test with a mock clock."""
+
+    def open_connection(
+        application: Application | None = None,
+        *,
+        http2: Http2Settings | None = None,
+        opens_windows: bool = True,
+        **limits: float,
+    ) -> H2Client:
+        client = H2Client(opens_windows=opens_windows)
+        client.connection = Http2Connection(
+            client.server_stream,
+            application or fake,
+            settings=HttpSettings(http2=http2 or Http2Settings(), **limits),  # type: ignore[arg-type]
+            date=DateLine(),
         )
 
         async def serve() -> None:

@@ -8,7 +8,8 @@ from media_samples import Frame, Source
 from segmenter_runs import Driver
 
 import hls
-from edge.live import LiveRendition, LiveStream, LiveStreams
+from edge.live import LiveStream, LiveStreams
+from edge.rendition import LiveRendition
 from hls import Segmenter, SegmenterSettings, TimelineSettings
 from hls.sample import Placement, TrackKind
 from origin.broadcast import SOURCE, Broadcast, Broadcasts

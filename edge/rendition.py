@@ -1,0 +1,212 @@
+"""One live rendition: each change of a timeline becomes new responses, and parked requests wake.
+
+`LiveRendition.publish` is the one synchronous step between the segmenter and everything that
+viewers see: it applies media events to the timeline, swaps response objects in the rendition's
+table and opens the gates of requests that were held for them. Nothing here awaits, reads a clock
+or logs.
+
+A playlist is rendered when it is first asked for in a version, and then shared until the next one:
+a stream that nobody watches costs no rendering. What else can be made of the same media, I-frames
+and a transport stream, is made when somebody asks.
+
+May import: `hls`, `edge.table`, `edge.ts`, `edge.http.response`. Spec: rfc8216bis-22, sections
+6.2.5.2 (blocking reload), 6.2.6 (preload hints), 6.2.2 (what stays available), Appendix B.1
+(caching).
+"""
+
+from collections.abc import Callable, Sequence
+
+from edge.http.response import Response, error_response, make_response
+from edge.table import Gate, ResponseTable
+from edge.ts import TsRendition
+from hls.iframes import IFrames
+from hls.marker import Marker
+from hls.media import MediaEvent
+from hls.request import BadRequest, Directives, Ready, decide
+from hls.timeline import Timeline
+
+PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+
+# A name holds the broadcast's token and its bytes never change: a day is far more than the six
+# target durations of B.1, and short enough that a cache forgets old broadcasts by itself.
+_MEDIA_CACHE = "public, max-age=86400, immutable"
+
+PLAIN_CACHE = "public, max-age=0, s-maxage=1"
+"""B.1 allows half a target duration. Browsers must ask again (a second is much latency); a shared
+cache may answer a crowd for one second."""
+
+MISSING_CACHE = "public, max-age=1"
+"""A crowd that asks for what is not there asks once a second (B.1: at most a target duration)."""
+
+NOT_LIVE = error_response(404, "the stream is not live", cache_control=MISSING_CACHE)
+GONE = error_response(404, "this broadcast is over", cache_control=MISSING_CACHE)
+
+
+class LiveRendition:
+    """One quality of one broadcast, as viewers see it.
+
+    Args:
+        name: Its path segment: "source", "720p" ...
+        timeline: Belongs to this object from now on; change it only through `publish` and `end`.
+    """
+
+    def __init__(self, *, name: str, timeline: Timeline) -> None:
+        self.name = name
+        self.timeline = timeline
+        # A key is the directives of a held playlist request, or the name of a held media request.
+        self._table: ResponseTable[Directives | str] = ResponseTable()
+        # The playlist of this version by (is a delta update, was waited for).
+        self._playlists: dict[tuple[bool, bool], Response] = {}
+        self.iframes = IFrames(timeline)
+        """Its pictures for trick play."""
+        self.ts = TsRendition(name=name, timeline=timeline)
+        """The same for players without fragmented MP4."""
+        self._iframe_playlist: Response | None = None
+        self.on_change: Callable[[], None] = _nothing
+        """Called after every version; for the `LiveStream` that this belongs to."""
+        self.reports: Callable[[], bytes] = bytes
+        """Gives the EXT-X-RENDITION-REPORT lines of the others; for the same."""
+
+    def publish(self, events: Sequence[MediaEvent]) -> None:
+        """Make what the segmenter produced visible, and answer whoever waited for it.
+
+        Args:
+            events: One result of `Segmenter.push` or `flush`, in order; may be empty.
+
+        Invariants: atomic; a request sees the version before or the version after. Never a
+        checkpoint.
+        """
+        if events:
+            self.timeline.apply(events)
+            self._swap()
+
+    def end(self) -> None:
+        """Add EXT-X-ENDLIST, in a version of its own; every held reload is answered with it."""
+        self.timeline.end()
+        self._swap()
+
+    def mark(self, marker: Marker) -> None:
+        """List a marker; raises `hls.UsageError` where `Timeline.mark` does."""
+        self.timeline.mark(marker)
+        self._swap()
+
+    @property
+    def waiting(self) -> int:
+        """How many different things held requests wait for; 0 when none is held."""
+        return self._table.waiting
+
+    def playlist(self, directives: Directives) -> Response | Gate[Directives | str]:
+        """Answer a media playlist request, or return the gate to wait at.
+
+        Args:
+            directives: What `hls.request.parse_directives` made of the query.
+
+        Returns:
+            The current playlist, a 400 (rfc8216bis 6.2.5.2), or a gate while it must be held;
+            everything is held until the first segment is complete.
+        """
+        return self._judge_playlist(directives) or self._table.gate(directives)
+
+    def media(self, name: str) -> Response | Gate[Directives | str] | None:
+        """Answer a request for an init section, a segment of either kind, a part or an I-frame.
+
+        Returns:
+            The bytes, a gate if `name` is the preload-hinted part, or None if there is no such
+            thing.
+        """
+        response = self._table.get(name)
+        if response is not None:
+            return response
+        if self.timeline.is_hinted(name):
+            return self._table.gate(name)
+        if name.endswith(".ts"):
+            return self.ts.segment(name)
+        data = self.iframes.media(name)
+        return None if data is None else _media_response(name, (data,))
+
+    def iframe_playlist(self) -> Response | None:
+        """Answer a request for the I-frame playlist; None while there is none."""
+        if self._iframe_playlist is None and self.timeline.ready:
+            self._iframe_playlist = make_response(
+                200,
+                (self.iframes.playlist(),),
+                content_type=PLAYLIST_TYPE,
+                cache_control=PLAIN_CACHE,
+                etag=f'"{self.timeline.token}-{self.timeline.last_msn}-{self.timeline.ended}"',
+                packable=True,
+            )
+        return self._iframe_playlist
+
+    def close(self) -> None:
+        """Forget everything; held requests are answered 404."""
+        self.on_change, self.reports = _nothing, bytes
+        self._table.close(GONE)
+
+    def _swap(self) -> None:
+        self._playlists.clear()
+        self._iframe_playlist = None
+        self.iframes.follow()
+        changes = self.timeline.changes
+        self._table.publish(
+            put={name: self._media_response(name) for name in changes.added},
+            drop=changes.removed,
+            judge=self._judge,
+        )
+        self.on_change()
+
+    def _judge(self, key: Directives | str) -> Response | None:
+        if not isinstance(key, str):
+            return self._judge_playlist(key)
+        response = self._table.get(key)
+        if response is None and not self.timeline.is_hinted(key):
+            # 6.2.6: a hinted resource that will not come to be is answered with 404.
+            return error_response(404, "the hinted part did not come", cache_control=MISSING_CACHE)
+        return response
+
+    def _judge_playlist(self, directives: Directives) -> Response | None:
+        verdict = decide(self.timeline, directives)
+        if isinstance(verdict, BadRequest):
+            return error_response(400, verdict.reason)
+        if not isinstance(verdict, Ready):
+            return None
+        return self._playlist_response(skip=directives.skip, waited=directives.msn is not None)
+
+    def _playlist_response(self, *, skip: bool, waited: bool) -> Response:
+        made = self._playlists.get((skip, waited))
+        if made is not None:
+            return made
+        timeline = self.timeline
+        twin = self._playlists.get((skip, not waited))
+        # The other renditions go on while this version stands: its text is made once all the same.
+        text = timeline.render(reports=self.reports(), skip=skip) if twin is None else twin.chunks
+        # B.1: what a blocking request got stays right for its URL, for six target durations.
+        age_s = 6 * timeline.presentation.target_duration_s
+        made = self._playlists[skip, waited] = make_response(
+            200,
+            text,
+            content_type=PLAYLIST_TYPE,
+            cache_control=f"public, max-age={age_s}" if waited else PLAIN_CACHE,
+            etag=f'"{timeline.token}-{timeline.version}{"-delta" if skip else ""}"',
+            packable=True,
+        )
+        return made
+
+    def _media_response(self, name: str) -> Response:
+        media = self.timeline.media(name)
+        assert media is not None  # the timeline has just said that it is there
+        return _media_response(name, media.chunks)
+
+
+def _media_response(name: str, chunks: tuple[bytes, ...]) -> Response:
+    return make_response(
+        200,
+        chunks,
+        content_type="video/mp4",
+        cache_control=_MEDIA_CACHE,
+        accepts_ranges=True,
+        etag=f'"{name}"',
+    )
+
+
+def _nothing() -> None:
+    pass
