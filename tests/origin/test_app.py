@@ -117,6 +117,7 @@ async def test_frames_go_in_at_rtmp_and_come_out_at_http(
             master = await house.get(stream_id, "master.m3u8")
             assert "source/playlist.m3u8" in master.text
             assert "RESOLUTION=320x180" in master.text
+            await judge_other_forms(house, stream_id, master.text)
             live = (await house.http.get("/api/streams/live")).json()["streams"]
             assert [(one["id"], one["quality"]) for one in live] == [(stream_id, ["source"])]
             with pytest.raises(PublishRefusedError) as refusal:
@@ -164,6 +165,33 @@ async def judge_media(house: House, stream_id: str, playlist: str, media: wire.M
     assert pictures == kinds.count("video")
     # A sound frame that began before the first picture has no place in the first segment.
     assert kinds.count("audio") - 1 <= sounds <= kinds.count("audio")
+
+
+async def judge_other_forms(house: House, stream_id: str, master: str) -> None:
+    """The same segments as I-frames and as a transport stream, where the playlists say so."""
+    fmp4 = (await house.get(stream_id, "source/playlist.m3u8")).text
+    msns = [name.split("-")[-1][:-4] for name in uris(fmp4, "seg")]
+
+    assert 'URI="source/iframes.m3u8"' in master
+    iframes = (await house.get(stream_id, "source/iframes.m3u8")).text
+    pictures = re.findall(r"^iframe-[0-9a-f]+-\d+\.m4s", iframes, re.MULTILINE)
+    [init_name] = re.findall(r'EXT-X-MAP:URI="([^"]+)"', iframes)
+    init = (await house.get(stream_id, f"source/{init_name}")).content
+    picture = (await house.get(stream_id, f"source/{pictures[-1]}")).content
+    with av.open(io.BytesIO(init + picture), "r") as container:
+        assert len(list(container.decode(video=0))) == 1
+
+    answer = await house.get(stream_id, "master.m3u8?container=ts")
+    assert "source/ts.m3u8" in answer.text
+    playlist = (await house.get(stream_id, "source/ts.m3u8")).text
+    names = re.findall(r"^seg-[0-9a-f]+-\d+\.ts", playlist, re.MULTILINE)
+    assert [name.split("-")[-1][:-3] for name in names] == msns[: len(names)]
+    segment = await house.get(stream_id, f"source/{names[0]}")
+    assert segment.headers["content-type"] == "video/mp2t"
+    with av.open(io.BytesIO(segment.content), "r") as container:
+        assert len(list(container.decode(video=0))) > 1
+    assert (await house.get(stream_id, "source/seg-none-0.ts")).status_code == 404
+    assert (await house.get(stream_id, "none/ts.m3u8")).status_code == 404
 
 
 async def test_a_wrong_key_is_refused_by_name_and_never_told(
