@@ -17,7 +17,7 @@ from obs_studio import START_TIMEOUT_S, ObsOutput, need_obs, running_obs
 from rendition_switch import play_across
 from variant_rules import judge_variants
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 
 @pytest.mark.hard_cap(120)

@@ -30,8 +30,10 @@ def clip(clip_of: Callable[[ClipSpec], Clip]) -> Clip:
 @pytest.mark.hard_cap(180)
 @pytest.mark.parametrize(
     ("keyint_frames", "preset"),
-    [(2 * FPS, "ultrafast"), (None, "veryfast")],  # OBS's own preset is veryfast: with B-frames
-    ids=["2s-keyframes", "obs-default"],
+    [
+        pytest.param(2 * FPS, "ultrafast", id="2s-keyframes", marks=pytest.mark.long),
+        pytest.param(None, "veryfast", id="obs-default"),  # its own preset: with B-frames
+    ],
 )
 def test_obs_plays_in_chromium_without_a_stall(
     keyint_frames: int | None,

@@ -52,7 +52,14 @@ def broadcast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broadcast]:
             yield Broadcast(origin, stream)
 
 
-@pytest.mark.parametrize("name", ["hls.js", "hls.js light", "shaka"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hls.js",
+        pytest.param("hls.js light", marks=pytest.mark.long),
+        pytest.param("shaka", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.hard_cap(40 + SECONDS)
 def test_a_player_in_chromium(
     broadcast: Broadcast, viewers: Viewers, figures: Callable[[str], None], name: str
