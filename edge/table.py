@@ -7,7 +7,8 @@ the new one. Whoever serves looks a name up, or parks on a gate and is called wh
 
 Invariant: a gate stays in the table while somebody waits on it, and no longer than the next
 publish without. Ask for a gate and `add` to it without a checkpoint in between. The number of gates
-is bounded by the number of connections, which the server bounds.
+is bounded by the number of requests that can be held: connections times streams, which the server
+bounds.
 
 May import: `edge.http.response` only; no Trio.
 """

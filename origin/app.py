@@ -34,6 +34,7 @@ from control import AdminToken, SqliteStore, StoreError, load_or_create_admin_to
 from edge.http.routes import App
 from edge.http.server import serve_http
 from edge.http.settings import HttpSettings
+from edge.http.tls import Certificate, CertificateError
 from edge.live import LiveStreams
 from hls import TimelineSettings
 from hls.segmenter_settings import SegmenterSettings
@@ -41,7 +42,7 @@ from origin.backend import OriginBackend
 from origin.broadcast import Broadcasts
 from origin.config import Address, Settings
 from origin.demo.launch import run_demo
-from origin.errors import StartupError
+from origin.errors import ConfigError, StartupError
 from origin.ingest import Ingest
 from origin.metrics import TranscodeMetrics
 from origin.rtmp.server import RtmpServer, RtmpServerSettings
@@ -68,6 +69,7 @@ class Listening:
 
     http: Address
     rtmp: Address
+    https: Address | None = None
 
 
 async def run(
@@ -90,12 +92,16 @@ async def run(
             _open_store(settings) as store,
             _listen("HTTP", settings.http_address) as http,
             _listen("RTMP", settings.rtmp_address) as rtmp,
+            _listen("HTTPS", settings.https_address) as https,
         ):
-            origin = _Origin(settings, store, _admin_token(settings))
-            listening = Listening(_address(http), _address(rtmp))
+            origin = _Origin(settings, store, _admin_token(settings), _certificate(settings))
+            listening = Listening(
+                _address(http), _address(rtmp), _address(https) if https else None
+            )
             async with trio.open_nursery() as process_nursery:
-                await origin.start(process_nursery, http, rtmp)
-                log.info("listening", http=str(listening.http), rtmp=str(listening.rtmp))
+                await origin.start(process_nursery, http, https, rtmp)
+                secure = {"https": str(listening.https)} if listening.https else {}
+                log.info("listening", http=str(listening.http), **secure, rtmp=str(listening.rtmp))
                 if store.abandoned:  # not before: a start that is refused says one line only
                     log.warning("ended broadcasts that a crash left live", count=store.abandoned)
                 _greet(settings, listening)
@@ -117,14 +123,22 @@ async def run(
 class _Origin:
     """The parts of a running origin, and the order of their start and end."""
 
-    def __init__(self, settings: Settings, store: SqliteStore, admin_token: AdminToken) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: SqliteStore,
+        admin_token: AdminToken,
+        certificate: Certificate | None,
+    ) -> None:
         self._settings = settings
+        self._certificate = certificate
         self._store = store
         live = LiveStreams()
         self._broadcasts = Broadcasts(
             live=live,
             store=store,
             timeline_settings=TimelineSettings(window_segments=settings.window_segments),
+            reconnect_grace_s=settings.reconnect_grace_s,
         )
         backend = OriginBackend(store=store, broadcasts=self._broadcasts, admin_token=admin_token)
         metrics = TranscodeMetrics()
@@ -155,12 +169,13 @@ class _Origin:
         self,
         process_nursery: trio.Nursery,
         http: Sequence[trio.SocketListener],
+        https: Sequence[trio.SocketListener],
         rtmp: Sequence[trio.SocketListener],
     ) -> None:
         """Start everything; returns when connections are accepted."""
         await process_nursery.start(self._broadcasts.run)
         await process_nursery.start(self._transcoding.run)
-        await process_nursery.start(self._serve_http, http)
+        await process_nursery.start(self._serve_http, http, https)
         await process_nursery.start(self._serve_rtmp, rtmp)
 
     async def stop(self) -> None:
@@ -187,6 +202,7 @@ class _Origin:
     async def _serve_http(
         self,
         listeners: Sequence[trio.SocketListener],
+        tls_listeners: Sequence[trio.SocketListener],
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
@@ -198,6 +214,8 @@ class _Origin:
             listeners,
             self._http_app,
             settings=settings,
+            tls_listeners=tls_listeners,
+            tls_context=None if self._certificate is None else self._certificate.context,
             stop=self._http_stop,
             task_status=task_status,
         )
@@ -261,9 +279,22 @@ def _admin_token(settings: Settings) -> AdminToken:
         raise StartupError(str(error)) from error
 
 
+def _certificate(settings: Settings) -> Certificate | None:
+    """Load what HTTPS needs; None: it is not served."""
+    if settings.tls_certificate is None:
+        return None
+    try:
+        return Certificate(settings.tls_certificate, settings.tls_key)
+    except CertificateError as error:
+        raise ConfigError(f"tls_certificate: {error}") from error
+
+
 @asynccontextmanager
-async def _listen(what: str, address: Address) -> AsyncIterator[list[trio.SocketListener]]:
-    """Open listeners, and close those that nobody has closed in the end."""
+async def _listen(what: str, address: Address | None) -> AsyncIterator[list[trio.SocketListener]]:
+    """Open listeners, and close those that nobody has closed in the end; none without address."""
+    if address is None:
+        yield []
+        return
     try:
         listeners = await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
     except OSError as error:
@@ -286,6 +317,7 @@ def _greet(settings: Settings, listening: Listening) -> None:
     """Tell a person at the terminal where to go. Never a secret, only where it lies."""
     lines = [
         f"Pages and API    http://{listening.http.reachable}/",
+        *([f"The same by TLS  https://{listening.https.reachable}/"] if listening.https else []),
         f"OBS server       rtmp://{listening.rtmp.reachable}/live",
         "OBS stream key   the streamKey that POST /api/streams returns",
     ]

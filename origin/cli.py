@@ -108,10 +108,18 @@ def _refuse(reason: str) -> int:
 )
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML settings.")
 @click.option("--http", metavar="HOST:PORT", help="For viewers.  [default: 127.0.0.1:8080]")
+@click.option("--https", metavar="HOST:PORT", help="The same over TLS, with HTTP/2.")
+@click.option("--tls-certificate", metavar="FILE", help="For --https: PEM, with its chain.")
+@click.option("--tls-key", metavar="FILE", help="Its key.  [default: in the same file]")
 @click.option("--rtmp", metavar="HOST:PORT", help="For publishers.  [default: 127.0.0.1:1935]")
 @click.option("--data", metavar="DIR", help="State and secrets.  [default: ./headrace-data]")
 @click.option("--ladder", metavar="SPEC", help=f'Rungs, or "none".  [default: {DEFAULT_LADDER}]')
 @click.option("--encoder", metavar="NAME", help='Of the rungs, or "auto".  [default: libx264]')
+@click.option(
+    "--reconnect-grace-s",
+    metavar="SECONDS",
+    help="Wait so long for a publisher that was lost.  [default: 60]",
+)
 @click.option("--demo", is_flag=True, default=None, help="Publish a built-in demo broadcast.")
 @click.option("--log-format", metavar="text|json", help="Log lines on stderr.  [default: text]")
 @version_option(PROGRAM)

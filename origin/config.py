@@ -99,6 +99,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     http: str = "127.0.0.1:8080"
     """Where viewers and the API are served, HOST:PORT. Port 0 picks a free one."""
 
+    https: str | None = None
+    """Where the same is served over TLS, HOST:PORT, as HTTP/2 and HTTP/1.1. None: nowhere."""
+
+    tls_certificate: Path | None = None
+    """PEM file for `https`: its certificate, then the intermediate ones. Reloaded when changed."""
+
+    tls_key: Path | None = None
+    """PEM file: its private key, without a password. None: it is in `tls_certificate`."""
+
     rtmp: str = "127.0.0.1:1935"
     """Where publishers connect, HOST:PORT. Port 0 picks a free one."""
 
@@ -149,6 +158,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     publish_timeout_s: Timeout = 20.0
     """Silence after which a publisher counts as gone, seconds."""
 
+    reconnect_grace_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 60.0
+    """How long a broadcast waits for a publisher whose connection was lost, seconds; 0: not at all.
+    One that says that it ends (OBS's "stop streaming") is not waited for."""
+
     handshake_timeout_s: Timeout = 10.0
     """From a publisher's connection to its accepted publish, seconds."""
 
@@ -170,6 +183,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def http_address(self) -> Address:
         """`http`, parsed."""
         return parse_address(self.http)
+
+    @property
+    def https_address(self) -> Address | None:
+        """`https`, parsed."""
+        return None if self.https is None else parse_address(self.https)
 
     @property
     def rtmp_address(self) -> Address:
@@ -214,6 +232,7 @@ def load_settings(
     # Every value is checked, also one that a later source replaces.
     settings = Settings(**{setting.name: _checked(setting) for setting in given})
     _check_ladder(settings, given)
+    _check_tls(settings, given)
     if settings.part_target_s > settings.segment_target_s / 2:
         sources = {setting.name: setting.source for setting in given}
         culprit = sources.get("part_target_s") or sources["segment_target_s"]
@@ -313,6 +332,16 @@ def _check_ladder(settings: Settings, given: tuple[_Given, ...]) -> None:
         raise ConfigError(f"{sources['rungs']}: {error}") from None
 
 
+def _check_tls(settings: Settings, given: tuple[_Given, ...]) -> None:
+    """Check that a certificate is there where it is needed, and nowhere else."""
+    sources = {setting.name: setting.source for setting in given}
+    if settings.https is not None and settings.tls_certificate is None:
+        raise ConfigError(f"{sources['https']}: https needs tls_certificate")
+    for name, needed in (("tls_certificate", "https"), ("tls_key", "tls_certificate")):
+        if getattr(settings, name) is not None and getattr(settings, needed) is None:
+            raise ConfigError(f"{sources[name]}: {name} needs {needed}")
+
+
 def _to_path(type_: type, value: Any) -> Any:
     if type_ is Path and isinstance(value, str) and value and "\0" not in value:
         return Path(value)
@@ -321,7 +350,7 @@ def _to_path(type_: type, value: Any) -> Any:
 
 def _check_value(name: str, value: Any) -> None:
     """Check what a type cannot say. Raises ValueError, whose text does not repeat a secret."""
-    if name in ("http", "rtmp"):
+    if name in ("http", "https", "rtmp") and value is not None:
         parse_address(value)
     elif name == "admin_token" and value is not None:
         AdminToken(value)

@@ -20,13 +20,23 @@ Spec: RFC 9112 (HTTP/1.1), RFC 9110 section 10.1.1 (100-continue).
 """
 
 import contextlib
-import itertools
 
 import h11
 import structlog
 import trio
 
-from edge.http.messages import Application, Call, HandOver, Hold, HttpError, Request
+from edge.http.messages import (
+    OUR_FAULT,
+    TOO_LONG,
+    Application,
+    Call,
+    ClientLeft,
+    HandOver,
+    Hold,
+    HttpError,
+    Request,
+    next_connection_id,
+)
 from edge.http.representation import represent
 from edge.http.response import DateLine, Response, error_response
 from edge.http.settings import HttpSettings
@@ -51,16 +61,8 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # States of the peer's side in which its request is complete.
 _FULLY_READ = (h11.DONE, h11.MUST_CLOSE, h11.MIGHT_SWITCH_PROTOCOL)  # type: ignore[attr-defined]
 
-_OUR_FAULT = error_response(500, "internal error")
-
 # h11's own text repeats the offending line, and in that there may be a credential.
 _MALFORMED = error_response(400, "malformed HTTP request")
-
-_NUMBERS = itertools.count(1)
-
-
-class ClientLeft(Exception):
-    """The peer closed or broke the connection, or is too slow; there is nobody to answer."""
 
 
 class HttpConnection:
@@ -83,7 +85,7 @@ class HttpConnection:
         date: DateLine,
         received: bytes = b"",
     ) -> None:
-        self.id = next(_NUMBERS)
+        self.id = next_connection_id()
         """Names this connection in the logs; unique in the process."""
         self._stream = stream
         self._app = app
@@ -167,7 +169,7 @@ class HttpConnection:
             _logger.exception(
                 "request failed", connection=self.id, method=request.method, path=request.path
             )
-            response = _OUR_FAULT
+            response = OUR_FAULT
         response = represent(response, request)
         return await self._finish(response, head_only=request.method == "HEAD")
 
@@ -197,7 +199,7 @@ class HttpConnection:
 
     def _check_head(self, head: h11.Request) -> Request:
         settings = self._settings
-        if not head.http_version.startswith(b"1."):  # a client that speaks HTTP/2 unasked
+        if not head.http_version.startswith(b"1."):  # HTTP/2 is agreed on by TLS, never without
             raise HttpError(505, "only HTTP/1.1 is spoken here")
         if len(head.target) > settings.max_target_bytes:
             raise HttpError(414, "the request target is too long")
@@ -236,7 +238,7 @@ class HttpConnection:
         body = await self._read_body(request)
         with trio.move_on_after(self._settings.handler_timeout_s):
             return await call.handler(request, body)
-        return error_response(503, "this takes too long, try again", extra={"Retry-After": "5"})
+        return TOO_LONG
 
     async def _read_body(self, request: Request) -> bytes:
         limit = self._settings.max_body_bytes
@@ -286,9 +288,8 @@ class HttpConnection:
             (response.head, self._date.render(), b"Connection: close\r\n\r\n" if last else b"\r\n")
         )
         chunks = () if head_only else response.chunks
-        settings, send_all = self._settings, self._stream.send_all
-        allowed_s = settings.send_timeout_s + response.size_bytes / settings.min_send_rate_bytes_s
-        with trio.move_on_after(allowed_s) as scope:
+        send_all = self._stream.send_all
+        with trio.move_on_after(self._settings.send_allowance_s(response.size_bytes)) as scope:
             if response.size_bytes <= _JOIN_BYTES:
                 await send_all(b"".join((head, *chunks)))
             else:

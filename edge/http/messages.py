@@ -1,16 +1,18 @@
 """The values between a connection and the application: a request, and what may answer it.
 
 `App.route` takes a `Request` and returns at once, without I/O, one of four answers. A connection
-knows how to carry out each, and knows nothing of streams.
+knows how to carry out each, and knows nothing of streams. What connections of both versions of HTTP
+answer by themselves stands here too.
 """
 
+import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import trio
 
-from edge.http.response import Response
+from edge.http.response import Response, error_response
 from edge.table import Gate
 
 
@@ -65,7 +67,8 @@ class Call:
 class HandOver:
     """Give the connection away: `take` gets the stream and the bytes read behind this request.
 
-    The HTTP connection closes the stream after `take` returns.
+    The HTTP connection closes the stream after `take` returns. Only HTTP/1.1 can do it: over HTTP/2
+    the client is told to come again with that.
     """
 
     take: Callable[[trio.abc.Stream, bytes], Awaitable[None]]
@@ -96,3 +99,21 @@ class HttpError(Exception):
         super().__init__(message)
         self.status = status
         self.extra = {name.replace("_", "-"): value for name, value in extra.items()}
+
+
+class ClientLeft(Exception):
+    """The peer closed or broke the connection, or is too slow; there is nobody to answer."""
+
+
+OUR_FAULT = error_response(500, "internal error")
+"""A handler raised what it may not."""
+
+TOO_LONG = error_response(503, "this takes too long, try again", extra={"Retry-After": "5"})
+"""A handler did not return in `handler_timeout_s`."""
+
+_NUMBERS = itertools.count(1)
+
+
+def next_connection_id() -> int:
+    """Name a connection in the logs; unique in the process."""
+    return next(_NUMBERS)

@@ -2,10 +2,52 @@
 
 A peer can make this server hold no more than: `max_connections` tasks, and for each of them
 `max_head_bytes` + `max_body_bytes` of input and whatever the kernel buffers; bodies of responses
-are shared, not counted per viewer.
+are shared, not counted per viewer. A connection of HTTP/2 may hold `Http2Settings.max_streams`
+requests, and what its own limits say.
 """
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http2Settings:
+    """What one HTTP/2 connection may ask for, and how much of it may be noise.
+
+    The budgets are token buckets: so many at once, so many a second for ever. Who overdraws one is
+    sent GOAWAY (ENHANCE_YOUR_CALM). The attacks that each stops are named with it.
+    """
+
+    max_streams: int = 100
+    """Requests at one time (RFC 9113 6.5.2 asks for no less; nginx 128); running handlers too."""
+
+    max_head_bytes: int = 16 * 1024
+    """Fields of one request, as HPACK counts them, and their frames before they are decoded: HPACK
+    bombs (CVE-2016-6581), CONTINUATION floods (CVE-2024-27316)."""
+
+    max_bodies_bytes: int = 256 * 1024
+    """Request bodies that are held at one time, of all streams; the next one gets 503."""
+
+    max_settings_per_frame: int = 32
+    """Settings in one SETTINGS frame; there are seven that anybody sends (CVE-2020-11080)."""
+
+    reset_burst: int = 200
+    """Streams that are reset by the client, or by us for what it did: rapid reset (CVE-2023-44487),
+    "made you reset" (CVE-2025-8671). A player cancels some requests when it changes quality."""
+
+    resets_per_s: float = 20.0
+    """The same, each second (nghttp2: 1000 and 33)."""
+
+    noise_burst: int = 1000
+    """Frames that neither ask nor carry anything: PING (CVE-2019-9512), SETTINGS (CVE-2019-9515),
+    PRIORITY (CVE-2019-9513), empty or tiny DATA (CVE-2019-9518), CONTINUATION, resets, unknown
+    ones, and WINDOW_UPDATE, whose tiny increments drag a transfer out (CVE-2019-9511)."""
+
+    noise_per_s: float = 50.0
+    """The same, each second. Each KiB that is sent, and four times each request, earn one more: so
+    many WINDOW_UPDATE frames has a client reason to send."""
+
+    max_replies_bytes: int = 64 * 1024
+    """Replies to such frames that wait for a peer that does not read (CVE-2019-9517)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +78,9 @@ class HttpSettings:
     head_timeout_s: float = 10.0
     """From the first byte of a request (or from accept) to the end of its head: 408 and close."""
 
+    handshake_timeout_s: float = 10.0
+    """For TLS, from accept; then the connection is closed."""
+
     body_timeout_s: float = 15.0
     """From the end of the head to the end of the body: 408 and close."""
 
@@ -56,3 +101,10 @@ class HttpSettings:
 
     drain_timeout_s: float = 5.0
     """After `stop`: how long current answers may take before they are cut."""
+
+    http2: Http2Settings = Http2Settings()
+    """What goes for HTTP/2 alone."""
+
+    def send_allowance_s(self, size_bytes: int) -> float:
+        """Return how long a peer may take for so many bytes, seconds."""
+        return self.send_timeout_s + size_bytes / self.min_send_rate_bytes_s

@@ -9,7 +9,7 @@ import pytest
 import structlog
 import trio
 import trio.testing
-from http_peers import HttpPeer
+from http_peers import HttpPeer, MemoryListener
 
 from edge.http.messages import Answer, Hold, Request
 from edge.http.response import error_response, make_response
@@ -31,32 +31,6 @@ class HoldApp:
         if request.path == "/hold":
             return Hold(self.table.gate("held"), 60.0, error_response(503, "late"))
         return make_response(200, (b"ok",))
-
-
-class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
-    """Accepts what `connect` opens; an OSError put into it is raised by accept."""
-
-    def __init__(self) -> None:
-        self._send, self._receive = trio.open_memory_channel[trio.abc.Stream | OSError](1000)
-        self.closed = False
-
-    def connect(self) -> HttpPeer:
-        ours, theirs = trio.testing.memory_stream_pair()
-        self._send.send_nowait(theirs)
-        return HttpPeer(ours)
-
-    def fail(self, error: OSError) -> None:
-        self._send.send_nowait(error)
-
-    async def accept(self) -> trio.abc.Stream:
-        got = await self._receive.receive()
-        if isinstance(got, OSError):
-            raise got
-        return got
-
-    async def aclose(self) -> None:
-        self.closed = True
-        await trio.lowlevel.checkpoint()
 
 
 @asynccontextmanager

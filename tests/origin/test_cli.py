@@ -62,19 +62,24 @@ def test_flags_reach_the_app_as_settings(app: AppInstaller, tmp_path: Path) -> N
     config.write_text("window_segments = 9")
     arguments = [
         *("--config", str(config), "--http", "[::1]:0", "--rtmp", "localhost:0"),
+        *("--https", "[::]:0", "--tls-certificate", "c.pem", "--tls-key", "k.pem"),
         *("--data", str(tmp_path), "--ladder", "720p,360p", "--encoder", "auto"),
-        *("--demo", "--log-format", "json"),
+        *("--demo", "--log-format", "json", "--reconnect-grace-s", "7.5"),
     ]
     assert cli.run(arguments) == 0
     assert seen == [
         Settings(
             http="[::1]:0",
+            https="[::]:0",
+            tls_certificate=Path("c.pem"),
+            tls_key=Path("k.pem"),
             rtmp="localhost:0",
             data=tmp_path,
             ladder="720p,360p",
             encoder="auto",
             demo=True,
             log_format="json",
+            reconnect_grace_s=7.5,
             window_segments=9,
         )
     ]
@@ -107,6 +112,7 @@ def test_help_and_version_answer_and_run_nothing(
     ("arguments", "line"),
     [
         (["--http", "x"], "--http: expected HOST:PORT"),
+        (["--https", "localhost:0"], "--https: https needs tls_certificate"),
         (["--rtmp", "::1:1935"], "--rtmp: an IPv6 address goes in brackets: [::1]:8080"),
         (
             ["--ladder", "720"],
@@ -234,6 +240,19 @@ async def test_the_real_command_refuses_a_taken_port(flag: str, tmp_path: Path) 
     assert address in error
     assert "Address already in use" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+async def test_the_real_command_refuses_a_bad_certificate(tmp_path: Path) -> None:
+    file = tmp_path / "c.pem"
+    file.write_text("no certificate")
+    code, error = await _origin(
+        *("--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--data", str(tmp_path / "data")),
+        *("--https", "127.0.0.1:0", "--tls-certificate", str(file)),
+    )
+    assert code == 2
+    reason = f"{file}: it or the key in {file} is not PEM"
+    assert error == f"headrace-origin: tls_certificate: {reason}\n"
 
 
 @pytest.mark.slow

@@ -57,6 +57,7 @@ def test_the_environment_may_name_the_file(tmp_path: Path) -> None:
         ("demo = true", "demo", True),
         ('log_format = "json"', "log_format", "json"),
         ("segment_target_s = 4", "segment_target_s", 4.0),
+        ("reconnect_grace_s = 0", "reconnect_grace_s", 0.0),
         ("part_target_s = 0.5", "part_target_s", 0.5),
         ('admin_token = "0123456789abcdef"', "admin_token", "0123456789abcdef"),
     ],
@@ -120,6 +121,35 @@ def test_build_switches_and_foreign_variables_are_no_settings(tmp_path: Path) ->
     ],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path: Path, toml: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, toml)
+    assert str(caught.value) == message.format(file=tmp_path / "h.toml")
+
+
+def test_https_takes_a_certificate_and_a_key(tmp_path: Path) -> None:
+    assert _load(tmp_path).https_address is None
+    settings = _load(
+        tmp_path,
+        'https = "[::]:8443"\ntls_certificate = "/c.pem"',
+        {"HEADRACE_TLS_KEY": "/k.pem"},
+    )
+    assert settings.https_address == Address("::", 8443)
+    assert (settings.tls_certificate, settings.tls_key) == (Path("/c.pem"), Path("/k.pem"))
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ('https = "x"', "{file}: https: expected HOST:PORT"),
+        ("https = 8443", "{file}: https: expected str | null, got int"),
+        ('https = "a:1"', "{file}: https: https needs tls_certificate"),
+        ('https = "a:1"\ntls_key = "k"', "{file}: https: https needs tls_certificate"),
+        ('tls_certificate = "c"', "{file}: tls_certificate: tls_certificate needs https"),
+        ('tls_key = "k"', "{file}: tls_key: tls_key needs tls_certificate"),
+        ('tls_certificate = ""', "{file}: tls_certificate: expected a path"),
+    ],
+)
+def test_a_mistake_about_tls_is_named(tmp_path: Path, toml: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         _load(tmp_path, toml)
     assert str(caught.value) == message.format(file=tmp_path / "h.toml")

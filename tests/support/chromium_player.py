@@ -365,15 +365,20 @@ class Viewers:
         self._artifacts = artifacts
 
     @contextlib.contextmanager
-    def viewer(self, name: str, *, pixel_ratio: int = 1) -> Iterator[Player]:
+    def viewer(
+        self, name: str, *, pixel_ratio: int = 1, trusts_anybody: bool = False
+    ) -> Iterator[Player]:
         """One page, closed on leaving; a failure inside leaves evidence in `artifacts`.
 
         Args:
             name: For the evidence.
             pixel_ratio: What the page believes of its screen; nothing is drawn larger. The page
                 plays no more pixels than there is room for, by itself.
+            trusts_anybody: Take any certificate.
         """
-        context = self._browser.new_context(viewport={"width": 1000, "height": 700})
+        context = self._browser.new_context(
+            viewport={"width": 1000, "height": 700}, ignore_https_errors=trusts_anybody
+        )
         player = Player(context.new_page(), self._artifacts, name)
         if pixel_ratio != 1:
             player.page.add_init_script(

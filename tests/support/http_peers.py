@@ -102,6 +102,40 @@ class HttpPeer:
         self._received += data
 
 
+class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
+    """Accepts what `connect` opens; an OSError put into it is raised by accept."""
+
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[trio.abc.Stream | OSError](1000)
+        self.closed = False
+
+    def open_stream(self) -> MemoryStream:
+        """Connect; return the client's end."""
+        ours, theirs = trio.testing.memory_stream_pair()
+        self._send.send_nowait(theirs)
+        return ours
+
+    def connect(self) -> HttpPeer:
+        """Connect with a client of HTTP/1.1."""
+        return HttpPeer(self.open_stream())
+
+    def fail(self, error: OSError) -> None:
+        """Let the next accept raise this."""
+        self._send.send_nowait(error)
+
+    async def accept(self) -> trio.abc.Stream:
+        """Return the server's end of what was opened first."""
+        got = await self._receive.receive()
+        if isinstance(got, OSError):
+            raise got
+        return got
+
+    async def aclose(self) -> None:
+        """Note that it was closed."""
+        self.closed = True
+        await trio.lowlevel.checkpoint()
+
+
 def dribble(sender: MemoryStream, receiver: MemoryStream) -> None:
     """Make bytes arrive one by one, each taken before the next comes.
 

@@ -109,6 +109,8 @@ class Origin:
     """HOST:PORT of the HTTP listener."""
     rtmp: str = ""
     """HOST:PORT of the RTMP listener."""
+    https: str = ""
+    """HOST:PORT of the HTTPS listener; empty if it was not asked for."""
     secrets: set[str] = field(default_factory=set)
     texts: list[tuple[str, str]] = field(default_factory=list)
     """(where it came from, what it said) of every text met by anybody in the test."""
@@ -252,6 +254,8 @@ def running_origin(
         origin = Origin(child, data)
         origin.http = child.wait_for_log(r"\bhttp=(\S+)", timeout_s=1).group(1)
         origin.rtmp = child.wait_for_log(r"\brtmp=(\S+)", timeout_s=1).group(1)
+        if "--https" in arguments:
+            origin.https = child.wait_for_log(r"\bhttps=(\S+)", timeout_s=1).group(1)
         try:
             yield origin
         except BaseException as error:
