@@ -12,14 +12,14 @@ OURS = {"native", "rtmpcore", "hls", "control", "edge", "origin", "tests", "fuzz
 # What a sans-IO package may not touch: clocks, sockets, threads, randomness, logs, codecs.
 EFFECTS = {
     *("trio", "asyncio", "socket", "ssl", "select", "threading", "subprocess"),
-    *("time", "os", "random", "secrets", "logging", "structlog", "av", "h11"),
+    *("time", "os", "random", "secrets", "logging", "structlog", "av", "h11", "h2"),
 }
 # package -> (packages of ours it may import, modules it may not)
 RULES: dict[str, tuple[set[str], set[str]]] = {
     "native": (set(), EFFECTS - {"os"}),  # the selector reads one variable
     "rtmpcore": ({"native"}, EFFECTS),
     "hls": ({"native"}, EFFECTS),
-    "control": ({"native"}, {"av", "h11"}),
+    "control": ({"native"}, {"av", "h11", "h2"}),
     "edge": ({"native", "hls", "control"}, {"av"}),
     "origin": ({"native", "rtmpcore", "hls", "control", "edge"}, set()),
     "fuzz": ({"native", "rtmpcore", "hls", "origin"}, {"trio", "av"}),
