@@ -1,6 +1,6 @@
 """Media to HLS, sans-IO: codec configuration, cutting, fMP4, playlists, a broadcast's timeline.
 
-May import `native` and the standard library's pure parts only: time arrives as an argument, nothing
+May import `native`, numpy and the standard library's pure parts only: time arrives as an argument, nothing
 here opens, reads or waits. Two halves, and `media`, the events between them.
 
 From samples to events: `segmenter` is the door, with its `segmenter_settings`; behind it `h264` and
@@ -15,7 +15,8 @@ From those events to those of a transcoded rendition: `rung`, with the pictures 
 From events to what viewers get: `timeline` is the door; `segment` and `playlist` write its lines,
 `window` keeps the old ones, `shelf` keeps the bytes, `marker` is a date range, `bandwidth`
 measures, `multivariant` lists renditions, `request` decides what an answer must wait for. `iframes`
-makes the pictures for trick play, over `demux_fragment`.
+makes the pictures for trick play, over `demux_fragment`; `ts` makes transport stream segments, over
+the same, `ts_packets` and `adts`, and `ts_playlist` lists them.
 """
 
 from hls.aac import AacConfig

@@ -59,8 +59,11 @@ class Unit(NamedTuple):
     field: bytes
     """Adaptation field of the first packet; may be empty if there is payload."""
 
-    payload: bytes
-    """What the packets carry, PES header included; empty for a clock reference alone."""
+    pieces: Sequence[bytes | memoryview]
+    """What the packets carry, PES header included; none for a clock reference alone."""
+
+    size_bytes: int
+    """Sum of the lengths of the pieces."""
 
 
 def clock_field(clock: int, *, random_access: bool = False) -> bytes:
@@ -134,7 +137,8 @@ def _table(pid: int, table_id: int, number: int, version: int, body: bytes) -> U
     head += number.to_bytes(2, "big") + bytes((0xC1 | version << 1, 0, 0))
     section = head + body
     section += crc32_mpeg(section).to_bytes(4, "big")
-    return Unit(pid, b"", b"\0" + section.ljust(BODY_BYTES - 1, b"\xff"))  # pointer_field first
+    payload = b"\0" + section.ljust(BODY_BYTES - 1, b"\xff")  # pointer_field first
+    return Unit(pid, b"", (payload,), BODY_BYTES)
 
 
 def crc32_mpeg(data: bytes) -> int:
@@ -147,8 +151,8 @@ def crc32_mpeg(data: bytes) -> int:
     return crc
 
 
-def lay_out(tables: Sequence[Unit], units: Sequence[Unit], table_counter: int) -> tuple[bytes, ...]:
-    """Return the packets of a segment, in blocks of some `BLOCK_PACKETS` whole ones.
+def lay_out(tables: Sequence[Unit], units: Sequence[Unit], table_counter: int) -> memoryview:
+    """Return the packets of a segment, read-only.
 
     Args:
         tables: One packet each, written first.
@@ -156,33 +160,30 @@ def lay_out(tables: Sequence[Unit], units: Sequence[Unit], table_counter: int) -
         table_counter: Continuity counter of the tables, of any size.
 
     Cost: three copies of the payload, about 5 us a unit. Memory that is new to the process costs
-        more than the copies do, hence the blocks: what they need besides the result is soon used
-        again.
+        more than the copies do, hence the blocks: only the result is as large as the segment.
     """
     everything = [*tables, *units]
-    counts = [max(1, -(-(len(u.field) + len(u.payload)) // BODY_BYTES)) for u in everything]
+    counts = [max(1, -(-(len(unit.field) + unit.size_bytes) // BODY_BYTES)) for unit in everything]
     _round_up(everything, counts, first=len(tables))
-    blocks: list[tuple[int, list[bytes | memoryview]]] = []
+    rows = np.empty((sum(counts), PACKET_BYTES), np.uint8)
     pieces: list[bytes | memoryview] = []
     with_field: list[int] = []
     begun = row = 0
     for unit, count in zip(everything, counts, strict=True):
         if row - begun >= BLOCK_PACKETS:
-            blocks.append((begun, pieces))
+            _fill(rows[begun:row], pieces)
             begun, pieces = row, []
         _split(unit, count, row, pieces, with_field)
         row += count
-    blocks.append((begun, pieces))
+    _fill(rows[begun:], pieces)
+    rows[:, :4] = _headers(everything, counts, with_field, table_counter)
+    return rows.reshape(-1).data.toreadonly()
 
-    headers = _headers(everything, counts, with_field, table_counter)
-    result = []
-    for begun, pieces in blocks:
-        bodies = np.frombuffer(b"".join(pieces), np.uint8).reshape(-1, BODY_BYTES)
-        rows = np.empty((len(bodies), PACKET_BYTES), np.uint8)
-        rows[:, :4] = headers[begun : begun + len(bodies)]
-        rows[:, 4:] = bodies
-        result.append(rows.tobytes())
-    return tuple(result)
+
+def _fill(rows: npt.NDArray[np.uint8], pieces: Sequence[bytes | memoryview]) -> None:
+    """Put the bodies into packets."""
+    bodies = np.frombuffer(b"".join(pieces), np.uint8)
+    rows[:, 4:] = bodies.reshape(len(rows), BODY_BYTES)
 
 
 def _headers(
@@ -198,7 +199,7 @@ def _headers(
     """
     sizes = np.array(counts)
     starts = np.cumsum(sizes) - sizes
-    is_empty = np.array([not unit.payload for unit in units])
+    is_empty = np.array([not unit.size_bytes for unit in units])
     pids = np.repeat(np.array([unit.pid for unit in units], np.uint16), sizes)
     control = np.full(len(pids), _PAYLOAD, np.uint8)
     control[with_field] = _FIELD_AND_PAYLOAD
@@ -228,10 +229,10 @@ def _round_up(units: Sequence[Unit], counts: list[int], first: int) -> None:
     largest: dict[int, int] = {}
     for index in range(first, len(units)):
         unit = units[index]
-        if unit.payload:
+        if unit.size_bytes:
             totals[unit.pid] = totals.get(unit.pid, 0) + counts[index]
             best = largest.setdefault(unit.pid, index)
-            if len(unit.payload) > len(units[best].payload):
+            if unit.size_bytes > units[best].size_bytes:
                 largest[unit.pid] = index
     for pid, total in totals.items():
         counts[largest[pid]] += -total % COUNTER_STEPS
@@ -245,7 +246,7 @@ def _split(
     What they hold too much is stuffing in the last packet, and in those before it once that has
     only one byte of payload left; in the first packet at last.
     """
-    field, payload = unit.field, memoryview(unit.payload)
+    field, payload = unit.field, memoryview(b"".join(unit.pieces))
     slack = count * BODY_BYTES - len(field) - len(payload)
     stuffed = min(count - 1, -(-slack // _MAX_STUFFING))
     tail: list[bytes | memoryview] = []
