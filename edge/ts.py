@@ -23,7 +23,7 @@ from hls.ts import TsTracks, mux_segment
 from hls.ts_playlist import render_ts_playlist, ts_segment_lines, ts_variant
 
 MAX_KEPT_SEGMENTS = 16
-"""One more than the default window: whoever asks for all of it again and again makes nothing anew."""
+"""One more than the default window: who asks for all of it again and again makes nothing anew."""
 
 MAX_KEPT_BYTES = 32 * 1024 * 1024
 """Of muxed segments of one rendition; sixteen of 2 s at 6 Mbit/s are 26 MB. One that is larger is

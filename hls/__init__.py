@@ -1,7 +1,7 @@
 """Media to HLS, sans-IO: codec configuration, cutting, fMP4, playlists, a broadcast's timeline.
 
-May import `native`, numpy and the standard library's pure parts only: time arrives as an argument, nothing
-here opens, reads or waits. Two halves, and `media`, the events between them.
+May import `native`, numpy and the standard library's pure parts only: time arrives as an argument,
+nothing here opens, reads or waits. Two halves, and `media`, the events between them.
 
 From samples to events: `segmenter` is the door, with its `segmenter_settings`; behind it `h264` and
 `aac` (over `bits`) read configurations, `clock` tells media time, `probe` looks at the first
