@@ -19,6 +19,7 @@ from typing import Final
 
 from hls.bits import BitReader
 from hls.errors import MediaError
+from hls.silence import silent_frame
 
 MAX_CONFIG_BYTES: Final = 512
 """The longest legal one, with a program config element and its comment, stays under 400."""
@@ -62,6 +63,9 @@ class AacConfig:
 
     samples_per_frame: int
     """Core samples in one frame: 1024, or 960."""
+
+    silence: bytes
+    """A frame of silence, see `hls.silence`; empty for a layout of its own."""
 
     @classmethod
     def parse(cls, config: bytes) -> "AacConfig":
@@ -107,6 +111,7 @@ class AacConfig:
             sample_rate=sample_rate,
             channels=channels,
             samples_per_frame=samples_per_frame,
+            silence=silent_frame(channel_configuration),
         )
 
 

@@ -114,7 +114,7 @@ class AudioClock:
         drift_s: How far count and stamps may differ before a frame is made longer or left out.
     """
 
-    __slots__ = ("_drift", "_frame", "position", "sample_rate")
+    __slots__ = ("_drift", "frame", "position", "sample_rate")
 
     position: int
     """Where the next frame starts, in samples of media time: the end of the last one. Whoever
@@ -122,7 +122,7 @@ class AudioClock:
 
     def __init__(self, sample_rate: int, samples_per_frame: int, drift_s: float) -> None:
         self.sample_rate = sample_rate
-        self._frame = samples_per_frame
+        self.frame = samples_per_frame
         # Not below one frame: then a frame that falls behind by more is past altogether.
         self._drift = max(samples_per_frame, round(drift_s * sample_rate))
         self.position = 0
@@ -130,6 +130,14 @@ class AudioClock:
     def ticks(self, media_ms: int) -> int:
         """Return media milliseconds in samples, rounded up: never before what they stand for."""
         return -(-media_ms * self.sample_rate // 1000)
+
+    def missing(self, start: int, end: int) -> int:
+        """Return how many whole frames fill a time best, both ends in samples; 0 if it is short.
+
+        What is no more than drift is not worth a frame.
+        """
+        length = end - start
+        return (length + self.frame // 2) // self.frame if length > self._drift else 0
 
     def place(self, media_ms: int, longest: int) -> int:
         """Give the next frame its duration and advance `position` by it.
@@ -145,7 +153,7 @@ class AudioClock:
             Its duration in samples, at least 1; or 0 to leave the frame out.
         """
         drift = self.ticks(media_ms) - self.position
-        duration = self._frame
+        duration = self.frame
         if drift > self._drift:
             duration = min(duration + drift, longest)
         elif drift < -self._drift:

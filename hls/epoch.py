@@ -12,6 +12,9 @@ How the shapes of live media are met:
   its duration, not a hole, spans the gap. Parts come on time, which players need most.
 * Equal and backward stamps: decode times step on by a millisecond until the stamps are ahead again.
 * Audio: see `AudioClock`; what starts before a part's end belongs to it, see `PartAssembler`.
+* No audio for silence_patience_s while video goes on, or a hole in it: frames of silence take its
+  place (`hls.silence`), for a muxed player stalls where one track ends. Audio that comes for that
+  time after all is left out. Where there is no such frame, the next one lasts longer instead.
 
 Invariants: decode times of a track are contiguous and durations positive, whatever the stamps; no
 part is longer than PART-TARGET (but see `hls.cutter`), no segment than TARGETDURATION allows.
@@ -50,6 +53,7 @@ class Epoch:
         init_index: Which init segment describes its tracks.
         discontinuity: It does not continue what was published before.
         settings: Patience and bounds.
+        silence: A frame of silence, to take the place of audio that does not come; or empty.
         segment_bytes: Bytes that count as the first segment's although they were before it.
     """
 
@@ -66,6 +70,7 @@ class Epoch:
         init_index: int,
         discontinuity: bool,
         settings: SegmenterSettings,
+        silence: bytes = b"",
         segment_bytes: int = 0,
     ) -> None:
         start = -(-start_ms * plan.timescale // 1000)
@@ -103,6 +108,12 @@ class Epoch:
         self._longest_frame = plan.part_target * rate // plan.timescale
         self._max_absence = round(settings.max_jump_s * VIDEO_TIMESCALE)
         self._has_audio_joined = False
+        # Where video had come to with the last audio frame, and how much further it may go.
+        self._silence = silence
+        self._heard_at = start
+        patience = round(settings.silence_patience_s * plan.timescale)
+        self._silence_patience = max(patience, 2 * plan.interval)
+        self._is_silent = False
 
     @property
     def forced_cuts(self) -> int:
@@ -166,6 +177,8 @@ class Epoch:
         self._pending = sample
         self._pending_flags = SYNC_FLAGS if is_idr else NON_SYNC_FLAGS
         if parts.is_waiting:
+            if self._is_silent or self._has_lost_audio(end):
+                self._stay_silent(cutter.part_start)
             return parts.drain(self._audio_position(), end)
         return _NOTHING
 
@@ -180,8 +193,16 @@ class Epoch:
             return _NOTHING
         media_ms = self._media_ms(sample.dts_ms)
         if not self._has_audio_joined:
-            self._has_audio_joined = True
-            clock.position = clock.ticks(media_ms)
+            self._join(clock, clock.ticks(media_ms))
+        if self._is_silent:
+            self._end_silence(clock, clock.ticks(media_ms))
+        self._heard_at = self._position
+        events = _NOTHING
+        if self._silence:
+            missing = clock.missing(clock.position, clock.ticks(media_ms))
+            if missing:
+                self._count(sample)  # now, for what follows must not fail half way
+                events = self._add_silence(clock, missing)
         time = clock.position
         longest = self._longest_frame
         if not self._has_video:
@@ -189,21 +210,14 @@ class Epoch:
         duration = clock.place(media_ms, longest)
         if duration == 0:
             return _NOTHING
-        self._count(sample)
-        parts = self._parts
-        parts.add_audio(time, FragmentSample(sample.data, duration, 0, SYNC_FLAGS))
-        if not self._has_video:
-            start = self._cutter.part_start
-            end = clock.position
-            cut = self._cutter.advance(end, is_sync=True)
-            if cut is Cut.NOTHING:
-                return _NOTHING
-            self._close(start, end, cut)
-            return parts.drain(end, end)
-        self._fill_behind(self._max_lead)
-        if parts.is_waiting:
-            return parts.drain(clock.position, self._position)
-        return _NOTHING
+        if events is _NOTHING:
+            self._count(sample)
+        more = self._add_audio(time, FragmentSample(sample.data, duration, 0, SYNC_FLAGS))
+        if self._has_video:
+            self._fill_behind(self._max_lead)
+            if self._parts.is_waiting:
+                return self._parts.drain(clock.position, self._position)
+        return events + more if events else more
 
     def finish(self) -> list[MediaEvent]:
         """End the epoch: give out everything that is held, and end the segment."""
@@ -219,6 +233,10 @@ class Epoch:
             self._finish_picture(self._pending, end)
         else:
             end = min(self._audio_end(), cutter.latest_end(start))
+        clock = self._audio_clock
+        if self._silence and clock is not None and self._has_video and self._has_audio_joined:
+            last = end * clock.sample_rate // self._plan.timescale
+            self._add_silence(clock, clock.missing(clock.position, last))
         if end > start and parts.has_content(end):
             cutter.advance(end, is_sync=True, force=True)
             parts.close(start, end, ends_segment=True)
@@ -228,6 +246,62 @@ class Epoch:
             events.append(parts.end_segment(start))
         parts.drop_audio()
         return events
+
+    def _join(self, clock: AudioClock, time: int) -> None:
+        """Let the audio begin at ``time``, in samples; what is missing before it can be filled."""
+        self._has_audio_joined = True
+        clock.position = time
+        if self._silence and self._has_video:
+            start = -(-self._start * clock.sample_rate // self._plan.timescale)
+            if clock.missing(start, time):
+                clock.position -= (time - start) // clock.frame * clock.frame
+
+    def _has_lost_audio(self, end: int) -> bool:
+        """Whether video, at ``end``, has gone on for too long without a frame of audio."""
+        behind = end - max(self._heard_at, self._audio_end())
+        return behind > self._silence_patience
+
+    def _stay_silent(self, end: int) -> None:
+        """No audio comes: let there be silence up to ``end``, in cut ticks."""
+        clock = self._audio_clock
+        if clock is None or not self._silence:
+            return
+        last = -(-end * clock.sample_rate // self._plan.timescale)
+        if not self._has_audio_joined:
+            self._join(clock, -(-self._start * clock.sample_rate // self._plan.timescale))
+        self._is_silent = True
+        self._add_silence(clock, -(-(last - clock.position) // clock.frame))
+
+    def _end_silence(self, clock: AudioClock, time: int) -> None:
+        """Audio comes again, for ``time`` in samples: was it silent, or only late?"""
+        self._is_silent = False
+        if clock.missing(time, clock.position):
+            self._silence_patience = min(2 * self._silence_patience, self._max_absence)
+
+    def _add_silence(self, clock: AudioClock, frames: int) -> list[MediaEvent]:
+        """Add so many frames of silence; none if the number is not positive."""
+        events: list[MediaEvent] = []
+        for _ in range(frames):
+            time = clock.position
+            clock.position += clock.frame
+            events += self._add_audio(
+                time, FragmentSample(self._silence, clock.frame, 0, SYNC_FLAGS)
+            )
+        return events
+
+    def _add_audio(self, time: int, frame: FragmentSample) -> list[MediaEvent]:
+        """Add an audio frame that ends where the audio clock is; it may end a part of its own."""
+        self._parts.add_audio(time, frame)
+        clock = self._audio_clock
+        if self._has_video or clock is None:
+            return _NOTHING
+        start = self._cutter.part_start
+        end = clock.position
+        cut = self._cutter.advance(end, is_sync=True)
+        if cut is Cut.NOTHING:
+            return _NOTHING
+        self._close(start, end, cut)
+        return self._parts.drain(end, end)
 
     def _fill_behind(self, max_lead: int) -> None:
         """End parts without further pictures while audio leads by more than ``max_lead``."""

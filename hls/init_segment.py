@@ -22,6 +22,7 @@ from typing import Final
 from hls.aac import AacConfig
 from hls.clock import VIDEO_TIMESCALE
 from hls.fragment import AUDIO_TRACK_ID, VIDEO_TRACK_ID
+from hls.media import InitSegment
 from hls.video import VideoConfig
 
 _MOVIE_TIMESCALE: Final = 1000
@@ -48,6 +49,26 @@ def build_init_segment(video: VideoConfig | None, audio: AacConfig | None) -> by
         trexes += _trex(AUDIO_TRACK_ID)
     return _box(b"ftyp", b"iso6", b"\0\0\0\1", brands) + _box(
         b"moov", _mvhd(), traks, _box(b"mvex", trexes)
+    )
+
+
+def describe_init_segment(
+    index: int,
+    data: bytes,
+    video: VideoConfig | None,
+    audio: AacConfig | None,
+    frame_rate: float | None,
+) -> InitSegment:
+    """Return the event for an init segment: its bytes, and what playlists say of its tracks."""
+    return InitSegment(
+        index=index,
+        data=data,
+        codecs=tuple(track.codec_string for track in (video, audio) if track is not None),
+        width=video.display_width if video is not None else None,
+        height=video.height if video is not None else None,
+        frame_rate=frame_rate,
+        audio=audio,
+        video=video,
     )
 
 

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from hls.epoch import MAX_COMPOSITION_TICKS
 from hls.errors import UsageError
 from hls.fragment import NON_SYNC_FLAGS, SYNC_FLAGS, FragmentWriter
-from hls.init_segment import build_init_segment
+from hls.init_segment import build_init_segment, describe_init_segment
 from hls.media import InitSegment, MediaEvent, Part, PartLayout, Presentation, SegmentEnd
 from hls.video import VideoConfig
 from native import FragmentSample
@@ -304,14 +304,12 @@ class Rung:
 
     def _init_segment(self, video: VideoConfig | None, audio: "AacConfig | None") -> InitSegment:
         rate = self._frame_rate
-        return InitSegment(
-            index=self._init_index,
-            data=build_init_segment(video, audio),
-            codecs=tuple(track.codec_string for track in (video, audio) if track is not None),
-            width=video.display_width if video is not None else None,
-            height=video.height if video is not None else None,
-            frame_rate=round(rate / self._divisor, 3) if rate is not None else None,
-            audio=audio,
+        return describe_init_segment(
+            self._init_index,
+            build_init_segment(video, audio),
+            video,
+            audio,
+            round(rate / self._divisor, 3) if rate is not None else None,
         )
 
     def _gap(self, part: Part) -> Part:

@@ -40,8 +40,8 @@ from hls.cutter import (
 from hls.epoch import MAX_COMPOSITION_TICKS, Epoch
 from hls.errors import UsageError
 from hls.h264 import AvcConfig, scan_nal_units
-from hls.init_segment import build_init_segment
-from hls.media import InitSegment, MediaEvent, Presentation, SegmentEnd
+from hls.init_segment import build_init_segment, describe_init_segment
+from hls.media import MediaEvent, Presentation, SegmentEnd
 from hls.probe import Probe
 from hls.sample import Placement, Sample, TrackKind
 from hls.segmenter_settings import SegmenterSettings
@@ -53,8 +53,8 @@ MAX_EARLY_AUDIO: Final = 128
 class Segmenter:
     """Packages one rendition, from its first sample to the end of the broadcast.
 
-    One instance serves a whole broadcast: `reconfigure` and `reconnect` are the two ways to go on
-    with other tracks or another publisher.
+    One instance serves a whole broadcast: `reconfigure` is the way to go on with other tracks,
+    `interrupt` and `reconnect` are the way from one publisher to the next.
 
     Args:
         video: Configuration of the video track, None without video.
@@ -101,6 +101,7 @@ class Segmenter:
         self._is_same_publisher = True
         self._early_audio: deque[Sample] = deque(maxlen=MAX_EARLY_AUDIO)
         self._epoch_stamp_ms = 0
+        self._epoch_start_ms = 0  # the same in media time
         self._has_audio_joined = False
         self._past_forced_cuts = 0
         # Bytes and length of epochs in a row that were shorter than a segment. Their bytes count
@@ -211,6 +212,16 @@ class Segmenter:
         self._audio = audio
         return self._release(events)
 
+    def interrupt(self) -> list[MediaEvent]:
+        """The publisher is gone and may be back (`reconnect`): let go of what is held.
+
+        Until the first segment is out it is held on: nobody has seen anything of it.
+
+        Returns:
+            As `push` does: the end of what was open.
+        """
+        return [] if self._probe is not None else self._release(self._break())
+
     def reconnect(
         self,
         *,
@@ -227,17 +238,18 @@ class Segmenter:
                 goes on there, unless it is already later.
 
         Returns:
-            As `push` does: the end of what was open.
+            As `push` does: the end of what was open, unless `interrupt` gave it. A first segment
+            that is not complete is forgotten.
 
         Raises:
             UsageError: There is no track, or the segmenter has been flushed.
         """
-        events = self._break()
+        self._forget_probe()
+        events = self._release(self._break())
         self._is_same_publisher = False
         self._early_audio.clear()
-        if media_time_s is not None and self._presentation is not None:
+        if media_time_s is not None:
             self._earliest_ms = max(self._earliest_ms, round(media_time_s * 1000))
-        events = self._release(events)
         return events + self.reconfigure(video=video, audio=audio)
 
     # -- samples, by state
@@ -330,7 +342,7 @@ class Segmenter:
     def _begin_with_picture(
         self, video: AvcConfig, sample: Sample, events: list[MediaEvent]
     ) -> None:
-        start_ms = self._start_clock(sample)
+        self._start_clock(sample)
         self._clock.accepts_video(sample.dts_ms)
         self._number(sample, True, True, begins_epoch=True)
         if self._presentation is None:
@@ -346,7 +358,7 @@ class Segmenter:
                 settings=self._settings,
                 cuts_anywhere=self.cuts_anywhere is True,
             )
-            self._begin_epoch(plan, start_ms, events).place_first_picture(sample)
+            self._begin_epoch(plan, events).place_first_picture(sample)
         early = list(self._early_audio)
         self._early_audio.clear()
         if self._audio is not None:
@@ -354,7 +366,7 @@ class Segmenter:
                 events += self._push_audio(self._audio, audio_sample)
 
     def _begin_with_audio(self, audio: AacConfig, sample: Sample, events: list[MediaEvent]) -> None:
-        start_ms = self._start_clock(sample)
+        self._start_clock(sample)
         self._has_audio_joined = self._clock.accepts_audio(sample.dts_ms)
         if self._presentation is None:
             self._presentation = presentation_for_audio(
@@ -368,18 +380,17 @@ class Segmenter:
             samples_per_frame=audio.samples_per_frame,
             settings=self._settings,
         )
-        events += self._begin_epoch(plan, start_ms, events).place_audio(sample)
+        events += self._begin_epoch(plan, events).place_audio(sample)
 
-    def _start_clock(self, sample: Sample) -> int:
-        """Begin an epoch on the publisher's clock; return its first sample's media time."""
-        start_ms = self._clock.start(
+    def _start_clock(self, sample: Sample) -> None:
+        """Begin an epoch on the publisher's clock."""
+        self._epoch_start_ms = self._clock.start(
             sample.dts_ms, self._earliest_ms, same_publisher=self._is_same_publisher
         )
         self._is_same_publisher = True
         self._epoch_picture = self._next_picture
         self._epoch_stamp_ms = sample.dts_ms
         self._has_audio_joined = False
-        return start_ms
 
     def _end_probe(self, probe: Probe) -> tuple[list[MediaEvent], Epoch]:
         """Make the promises and replay what was held."""
@@ -389,7 +400,7 @@ class Segmenter:
         self.cuts_anywhere = plan.cuts_anywhere
         self._measured_interval_ms = probe.frame_interval_ms()
         events: list[MediaEvent] = [plan.presentation]
-        epoch = self._begin_epoch(plan, 0, events)
+        epoch = self._begin_epoch(plan, events)
         (first, _), *others = probe.held
         epoch.place_first_picture(first)
         for sample, is_idr in others:
@@ -400,7 +411,7 @@ class Segmenter:
                 events += epoch.place_audio(sample)
         return events, epoch
 
-    def _begin_epoch(self, plan: CutPlan, start_ms: int, events: list[MediaEvent]) -> Epoch:
+    def _begin_epoch(self, plan: CutPlan, events: list[MediaEvent]) -> Epoch:
         audio = self._audio
         clock = None
         if audio is not None:
@@ -416,10 +427,11 @@ class Segmenter:
             audio_clock=clock,
             has_video=self._video is not None,
             picture=self._epoch_picture,
-            start_ms=start_ms,
+            start_ms=self._epoch_start_ms,
             init_index=self._init_index,
             discontinuity=self.discontinuities > 0,
             settings=self._settings,
+            silence=audio.silence if audio is not None else b"",
             segment_bytes=self._short_epochs_bytes,
         )
         return self._epoch
@@ -436,17 +448,7 @@ class Segmenter:
         frame_rate = None
         if video is not None:
             frame_rate = nominal_frame_rate(self._measured_interval_ms, video.frame_rate)
-        events.append(
-            InitSegment(
-                index=self._init_index,
-                data=data,
-                codecs=tuple(track.codec_string for track in (video, audio) if track is not None),
-                width=video.display_width if video is not None else None,
-                height=video.height if video is not None else None,
-                frame_rate=frame_rate,
-                audio=audio,
-            )
-        )
+        events.append(describe_init_segment(self._init_index, data, video, audio, frame_rate))
 
     # -- breaks
 

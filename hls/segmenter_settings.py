@@ -40,6 +40,11 @@ class SegmenterSettings:
     """How far video may run past a part's end while audio for that part is waited for, in media
     time. OBS and ffmpeg interleave exactly; what comes later goes into the next part."""
 
+    silence_patience_s: float = 0.5
+    """How far video may go on, in media time, without a frame of audio, before silence takes the
+    audio's place. A player one second behind the live edge has that much left when it runs out of
+    sound. A publisher that turns out to send its audio late is given twice as long, and so on."""
+
     video_patience_s: float = 1.5
     """How far audio may run past a part's end while video is waited for, in media time, before the
     part goes out without more pictures. Just under the 0.8 target durations after which hls.js

@@ -1,19 +1,27 @@
 """The life of a broadcast: idle -> live -> ended, and what has to happen around each step.
 
-`Broadcasts` is the truth about who is live in this process. Its steps (`start`, `publish`, `end`)
-are synchronous: they change the state, the viewers' view of it and the publisher's connection at
-once, and leave what takes time to `run`, which one task of the process does:
+::
 
+    start --> live, without publisher --publish--> live --end; its publisher said goodbye--> ended
+                                       ^            |                                          ^
+                                       |      lose: its connection is gone                     |
+                                       |            v                                          |
+                                       '-publish- live, publisher awaited --reconnect_grace_s--'
+
+`Broadcasts` is the truth about who is live in this process. Its steps (`start`, `publish`, `lose`,
+`end`) are synchronous: they change the state, the viewers' view of it and the publisher's
+connection at once, and leave what takes time to `run`, which one task of the process does:
+
+* a broadcast whose publisher does not come back in time ends;
 * the store learns of each step, in order per stream, again and again while the disk refuses;
 * EXT-X-ENDLIST follows `END_DELAY_S` after the last parts, since hls.js (1.7.4) never loads parts
   that it first sees together with ENDLIST: it stalls one part before the end;
 * an ended broadcast's media stays for the duration of its playlist (rfc8216bis 6.2.1), then goes.
 
 Bounds: one live broadcast per stream; one ended broadcast per stream, since a new one's media
-replaces the old one's; one row to write per stream.
+replaces the old one's; one row to write per stream; `reconnect_grace_s` without a publisher.
 
-A stream that is live by API (`start`) may wait for its publisher for as long as it likes; one that
-has lost its publisher ends.
+A stream that is live by API (`start`) may wait for its first publisher for as long as it likes.
 
 May import hls, edge, control and trio; never rtmpcore.
 """
@@ -22,14 +30,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from secrets import token_hex
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 import trio
 
 from control import Store, StoreError, Stream, StreamStatus, UnknownStreamError
-from edge.live import LiveRendition, LiveStream, LiveStreams
-from hls.timeline import Timeline, TimelineSettings
+from edge.live import LiveStream, LiveStreams
+from edge.rendition import LiveRendition
+from hls.timeline import Timeline
+from hls.timeline_settings import TimelineSettings
+
+if TYPE_CHECKING:
+    from origin.packager import Packager
 
 END_DELAY_S: Final = 0.6
 """From the last parts to ENDLIST: a slow viewer's round trip, well under hls.js's time-out."""
@@ -64,7 +77,7 @@ class Feed(Protocol):
     """What a broadcast asks of its publisher."""
 
     def stop(self, reason: str) -> None:
-        """Publish what is half cut, then hang up. Synchronous; idempotent."""
+        """Hand over what is held back, then hang up. Synchronous; idempotent."""
         ...
 
 
@@ -94,6 +107,12 @@ class Broadcast:
     feed: Feed | None = None
     """Its publisher, if one is connected."""
 
+    lost_due_s: float = 0.0
+    """Trio time at which it ends unless its publisher, which it has lost, comes back."""
+
+    packager: "Packager | None" = None
+    """What makes its media, from one publisher to the next; made by its first one."""
+
     live: LiveStream | None = None
     """What viewers see of it; None before the first media arrives."""
 
@@ -122,6 +141,8 @@ class Broadcasts:
         live: Where viewers find renditions.
         store: Learns of each step.
         timeline_settings: For the timelines of new broadcasts.
+        reconnect_grace_s: How long a broadcast waits for a publisher that it has lost; with 0 it
+            ends with it.
         clock: Gives UTC seconds since 1970.
     """
 
@@ -131,13 +152,16 @@ class Broadcasts:
         live: LiveStreams,
         store: Store,
         timeline_settings: TimelineSettings,
+        reconnect_grace_s: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._live_streams = live
         self._store = store
         self._timeline_settings = timeline_settings
+        self._reconnect_grace_s = reconnect_grace_s
         self._clock = clock
         self._live: dict[str, Broadcast] = {}
+        self._lost: dict[str, Broadcast] = {}  # those of `_live` whose publisher is awaited again
         self._ended: dict[str, Broadcast] = {}  # whose media is still served
         self._unwritten: dict[str, Broadcast] = {}  # whose state the store does not have yet
         self._changed = trio.Event()
@@ -160,7 +184,7 @@ class Broadcasts:
         return broadcast
 
     def publish(self, stream_id: str, feed: Feed) -> Broadcast:
-        """Give a stream its publisher; goes live by itself.
+        """Give a stream its publisher; goes live by itself, or on if it has lost one.
 
         Raises:
             AlreadyLiveError: It has a publisher.
@@ -169,7 +193,27 @@ class Broadcasts:
         if broadcast.feed is not None:
             raise AlreadyLiveError
         broadcast.feed = feed
+        if self._lost.pop(stream_id, None) is not None:
+            log.info("broadcast goes on", stream=stream_id)
         return broadcast
+
+    def lose(self, broadcast: Broadcast) -> None:
+        """Its publisher's connection is gone: wait for the next one, then end.
+
+        No effect on a broadcast that has ended.
+        """
+        if broadcast.ended_at_s is not None:
+            return
+        if not self._reconnect_grace_s:
+            self.end(broadcast, "publisher lost")
+            return
+        broadcast.feed = None
+        broadcast.lost_due_s = trio.current_time() + self._reconnect_grace_s
+        self._lost[broadcast.stream_id] = broadcast
+        self._wake()
+        log.warning(
+            "publisher lost", stream=broadcast.stream_id, grace_s=round(self._reconnect_grace_s, 3)
+        )
 
     def open_media(self, broadcast: Broadcast) -> LiveRendition:
         """Begin to serve a live broadcast; call it when its first media has just arrived.
@@ -186,6 +230,13 @@ class Broadcasts:
             _end_playlist(previous)
         broadcast.live = self._live_streams.open(broadcast.stream_id, {SOURCE: source})
         return source
+
+    def media_time_s(self, broadcast: Broadcast) -> float:
+        """Where on a broadcast's media clock the wall clock is now; it may stand behind the media.
+
+        Media that begins there keeps PROGRAM-DATE-TIME true, after a pause of any length.
+        """
+        return self._clock() - broadcast.media_started_at_s
 
     def add_rendition(
         self, broadcast: Broadcast, name: str, *, discontinuity_sequence: int
@@ -224,10 +275,15 @@ class Broadcasts:
             return
         broadcast.ended_at_s = self._clock()
         del self._live[broadcast.stream_id]
+        self._lost.pop(broadcast.stream_id, None)
         feed, broadcast.feed = broadcast.feed, None
         try:
-            if feed is not None:
-                feed.stop(reason)  # its last parts, before the end of the playlist
+            try:
+                if feed is not None:
+                    feed.stop(reason)
+            finally:
+                if broadcast.packager is not None:
+                    broadcast.packager.finish()  # its last parts, before the end of the playlist
         finally:  # ended is ended: a bug in one publisher's media leaves no half state
             self._begin_linger(broadcast)
             self._note(broadcast)
@@ -287,7 +343,7 @@ class Broadcasts:
             await self._changed.wait()
 
     async def _tidy(self) -> None:
-        """Write ENDLISTs and free media when they are due."""
+        """End what waits in vain, write ENDLISTs and free media when they are due."""
         while True:
             next_s = self._tidy_now(trio.current_time())
             with trio.move_on_at(next_s):
@@ -296,6 +352,11 @@ class Broadcasts:
     def _tidy_now(self, now_s: float) -> float:
         """Do what is due; returns when there is more to do."""
         next_s = float("inf")
+        for broadcast in list(self._lost.values()):
+            if broadcast.lost_due_s <= now_s:
+                self._give_up(broadcast)
+            else:
+                next_s = min(next_s, broadcast.lost_due_s)
         for stream_id, broadcast in list(self._ended.items()):
             if _awaits_endlist(broadcast) and broadcast.endlist_due_s <= now_s:
                 _end_playlist(broadcast)
@@ -307,6 +368,13 @@ class Broadcasts:
                 awaited = _awaits_endlist(broadcast)
                 next_s = min(next_s, broadcast.endlist_due_s if awaited else broadcast.free_due_s)
         return next_s
+
+    def _give_up(self, broadcast: Broadcast) -> None:
+        """End a broadcast whose publisher has not come back; a bug in its media is its own."""
+        try:
+            self.end(broadcast, "publisher did not come back")
+        except Exception:
+            log.exception("the end of a broadcast failed", stream=broadcast.stream_id)
 
     async def _write(self) -> None:
         """Bring the store up to date, for as long as it takes."""

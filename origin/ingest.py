@@ -1,40 +1,37 @@
-"""One publisher's way in: key -> broadcast, media -> bridge -> segmenter -> viewers.
+"""One publisher's way in: key -> broadcast, media -> bridge -> the broadcast's packager.
 
 `Ingest.admit` is the RTMP server's question about a key; a `Publication` is where that publisher's
 media goes. Everything after admission is synchronous: when `Publication.push` returns, a part that
 the message completed can be fetched, and publisher to packager needs no queue.
 
 A publication ends once, from either side: the connection is over (`close`), or the broadcast is
-(`stop`, which also hangs up). Either way the segmenter is flushed first: the last frames are seen.
+(`stop`, which also hangs up). Either way the last frames are seen. What a closed connection means
+for the broadcast is decided here:
 
-One segmenter serves the whole publication: changed tracks (`origin.bridge.Tracks`) break its media
-with a discontinuity and a new init section, while msn and media clock run on.
+* the publisher said goodbye (OBS's "stop streaming"), or its media is of no use: it ends at once;
+* anything else (a lost line, a time-out, a crash, a broken protocol): it waits for the next one.
 
-Where transcoding is on, a broadcast with video has a ladder: it gets every sample that the
-segmenter took, and follows the segmenter's events after the source has published them.
-
-May import hls, edge, control and origin's own; never rtmpcore, whose messages it only passes on.
+May import hls, control and origin's own; never rtmpcore, whose messages it only passes on.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from secrets import token_hex
+from typing import Final
 
 import structlog
 
 from control import Store, StoreError
-from hls import AacConfig, AvcConfig, MediaError, MediaEvent, Sample, TrackKind
-from hls.segmenter import Segmenter
+from hls import MediaError, UsageError
 from hls.segmenter_settings import SegmenterSettings
-from origin.bridge import Bridge, MediaMessage, Output, Tracks
-from origin.broadcast import AlreadyLiveError, Broadcast, Broadcasts
+from origin.bridge import Bridge, MediaMessage, Output
+from origin.broadcast import AlreadyLiveError, Broadcasts
+from origin.cue import marker_of
+from origin.packager import Packager
 from origin.rtmp.server import Disconnect, PublishDeniedError, PublishStoppedError
-from origin.transcode.ladder import Ladder
 from origin.transcode.service import Transcoding
 
-if TYPE_CHECKING:
-    from edge.live import LiveRendition
+MARKER_ID_BYTES: Final = 8
+"""Random bytes in the id of a cue point's marker: two of a broadcast never share one."""
 
 log = structlog.get_logger("ingest")
 
@@ -114,15 +111,17 @@ class Publication:
         transcoding: Transcoding | None = None,
     ) -> None:
         self._broadcasts = broadcasts
-        self._transcoding = transcoding
-        self._ladder: Ladder | None = None
-        self._segmenter_settings = segmenter_settings
         self._disconnect = disconnect
         self._bridge = Bridge()
-        self._segmenter: Segmenter | None = None
+        self._has_begun = False
         self._over = False
-        self._rendition: LiveRendition | None = None
-        self._broadcast: Broadcast = broadcasts.publish(stream_id, self)
+        self._is_unusable = False
+        self._broadcast = broadcasts.publish(stream_id, self)
+        if self._broadcast.packager is None:
+            self._broadcast.packager = Packager(
+                self._broadcast, broadcasts, segmenter_settings, transcoding=transcoding
+            )
+        self._packager = self._broadcast.packager
 
     @property
     def stream_id(self) -> str:
@@ -139,113 +138,67 @@ class Publication:
         if self._over:
             raise PublishStoppedError("the broadcast is over")
         try:
-            outputs = self._bridge.push(message)
-            if self._rendition is None and self._bridge.started:
-                self._rendition = self._broadcasts.open_media(self._broadcast)
-            self._package(outputs)
+            self._package(self._bridge.push(message))
         except MediaError as error:
+            self._is_unusable = True
             raise PublishStoppedError(f"unusable media: {error}") from error
 
-    def close(self) -> None:
-        """The publisher is gone: its broadcast ends."""
+    def cue(self, values: Mapping[str, object]) -> None:
+        """Put a marker at the live edge; what cannot be listed is left out."""
+        live = self._broadcast.live
+        edge_ms = None if live is None else live.edge_ms
+        if self._over or live is None or edge_ms is None:
+            return
+        marker = marker_of(values, start_ms=edge_ms, marker_id=token_hex(MARKER_ID_BYTES))
+        if marker is None:
+            return
         try:
-            self._finish()
+            live.mark(marker)
+        except UsageError as error:  # there are too many
+            log.debug("cue point left out", stream=self.stream_id, reason=str(error))
+
+    def close(self, *, goodbye: bool = False) -> None:
+        """The publisher is gone; no effect after `stop`.
+
+        Args:
+            goodbye: It has said that it ends, so its broadcast does. Else it may come back.
+        """
+        if self._over:
+            return
+        is_awaited = False
+        try:
+            self._hand_over()
+            if not (goodbye or self._is_unusable):
+                self._packager.interrupt()
+                is_awaited = True
         finally:  # a stream that kept its publisher could never be published to again
-            self._broadcasts.end(self._broadcast, "publisher gone")
+            if is_awaited:
+                self._broadcasts.lose(self._broadcast)
+            else:
+                self._broadcasts.end(self._broadcast, "publisher gone")
 
     def stop(self, reason: str) -> None:
-        """The broadcast is over: publish what is half cut and hang up; no effect after `close`."""
+        """The broadcast is over: hand over the last frames and hang up; no effect after `close`."""
         if not self._over:
             try:
-                self._finish()
+                self._hand_over()
             finally:
                 self._disconnect(reason)
 
     def _package(self, outputs: Sequence[Output]) -> None:
-        for output in outputs:
-            segmenter = self._segmenter
-            if isinstance(output, Tracks):
-                self._change_tracks(output)
-            elif segmenter is not None:
-                events = segmenter.push(output)
-                if self._ladder is not None:
-                    self._with_ladder(partial(_feed, segmenter, output))
-                self._publish(events)
-
-    def _with_ladder(self, step: Callable[[Ladder], None]) -> None:
-        """Let the ladder take part. It is an extra: a bug in it must not touch the source."""
-        ladder = self._ladder
-        if ladder is None:
-            return
+        if not self._has_begun and self._bridge.started:
+            self._has_begun = True
+            self._packager.begin()
         try:
-            step(ladder)
-        except Exception as error:
-            log.error("transcoding failed", stream=self.stream_id, exc_info=error)
-            self._ladder = None
-            ladder.abandon()
+            self._packager.take(outputs)
+        except BaseException:  # a bug, or media beyond its bounds: no other publisher could go on
+            self._is_unusable = True
+            raise
 
-    def _change_tracks(self, tracks: Tracks) -> None:
-        video, audio = tracks.video, tracks.audio
-        if self._segmenter is None:
-            self._segmenter = self._begin(video, audio)
-        else:
-            self._publish(self._segmenter.reconfigure(video=video, audio=audio))
-        if self._ladder is not None:
-            self._ladder.set_tracks(video, audio)
-        log.info("tracks", stream=self.stream_id, **_describe(tracks))
-
-    def _begin(self, video: AvcConfig | None, audio: AacConfig | None) -> Segmenter:
-        """Begin to package; with a ladder, where there is one for it."""
-        settings = self._segmenter_settings
-        transcoding = self._transcoding
-        if transcoding is not None and video is not None:
-            self._ladder = transcoding.open(self._broadcast, video, audio)
-            if self._ladder is not None:
-                settings = replace(settings, free_cut_gop_s=transcoding.max_gop_s)
-        return Segmenter(video=video, audio=audio, settings=settings)
-
-    def _publish(self, events: Sequence[MediaEvent]) -> None:
-        if not events or self._rendition is None:
-            return
-        if self._ladder is None:
-            self._rendition.publish(events)
-            return
-        assert self._segmenter is not None  # it comes with the ladder
-        cuts_anywhere = self._segmenter.cuts_anywhere
-        self._with_ladder(lambda ladder: ladder.decide(cuts_anywhere))
-        self._rendition.publish(events)
-        self._with_ladder(lambda ladder: ladder.follow(events))
-
-    def _finish(self) -> None:
-        if self._over:
-            return
+    def _hand_over(self) -> None:
+        """Give the packager what the bridge has held back."""
         self._over = True
         try:
             self._package(self._bridge.finish())
-            if self._segmenter is not None:
-                self._publish(self._segmenter.flush())
         except MediaError as error:  # the end of a publisher that was wrong to its last frame
             log.info("last frames lost", stream=self.stream_id, reason=str(error))
-        finally:
-            if self._ladder is not None:
-                self._ladder.close()
-
-
-def _feed(segmenter: Segmenter, sample: Sample, ladder: Ladder) -> None:
-    """Give the ladder a sample that the segmenter has just been given."""
-    if segmenter.placed is not None:
-        ladder.take_picture(sample, segmenter.placed, cuts_anywhere=segmenter.cuts_anywhere)
-    elif sample.kind is TrackKind.AUDIO:
-        ladder.take_audio(sample, segmenter.media_ticks(sample.dts_ms))
-
-
-def _describe(tracks: Tracks) -> dict[str, str]:
-    """Say for the log what a publisher sends."""
-    fields = {}
-    if tracks.video is not None:
-        video = tracks.video
-        fields["video"] = f"{video.codec_string} {video.width}x{video.height}"
-    if tracks.audio is not None:
-        audio = tracks.audio
-        fields["audio"] = f"{audio.codec_string} {audio.sample_rate} Hz, {audio.channels} channels"
-    return fields

@@ -33,10 +33,13 @@ const HLS_CONFIG = {
   maxLiveSyncPlaybackRate: 1, // see `keepPace`
   abrEwmaDefaultEstimate: 4e6, // a fair line; the first parts correct it
   capLevelToPlayerSize: true,
-  // Long enough to sit out a publisher that reconnects; then `recover` takes over.
+  // While the publisher is away (the server waits for it, a minute by default), playlists stand still: a reload that
+  // is held too long is asked again at once, and a 503 within two seconds, for as long as the broadcast exists.
+  // Then it is a 404, which nobody repeats, and `recover` takes over.
   manifestLoadPolicy: policy(12000, 4),
-  playlistLoadPolicy: policy(10000, 10),
-  fragLoadPolicy: policy(10000, 6),
+  playlistLoadPolicy: policy(10000, Infinity),
+  fragLoadPolicy: policy(10000, 30),
+  nudgeMaxRetry: 10, // nudges that do not help (a machine with too much to do) are no reason to begin anew
 };
 
 function policy(maxTimeToFirstByteMs, retries) {

@@ -33,6 +33,7 @@ from rtmpcore import (
     Connection,
     ConnectRejected,
     CreateStream,
+    CuePoint,
     Event,
     Metadata,
     ProtocolError,
@@ -93,6 +94,12 @@ class Publisher:
         """Send ``@setDataFrame onMetaData``."""
         await self._send(
             Metadata(stream_id=self._stream_id, timestamp_ms=timestamp_ms, values=values)
+        )
+
+    async def send_cue_point(self, values: Mapping[str, AmfValue], *, timestamp_ms: int) -> None:
+        """Send ``onCuePoint``."""
+        await self._send(
+            CuePoint(stream_id=self._stream_id, timestamp_ms=timestamp_ms, values=values)
         )
 
     async def send_video_config(self, record: bytes, *, timestamp_ms: int = 0) -> None:

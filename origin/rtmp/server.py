@@ -22,7 +22,7 @@ May import rtmpcore, trio and structlog.
 import errno
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from secrets import token_bytes, token_hex
@@ -38,6 +38,7 @@ from rtmpcore import (
     Connect,
     ConnectAccepted,
     Connection,
+    CuePoint,
     Event,
     Publish,
     PublishRefusal,
@@ -86,8 +87,16 @@ class Sink(Protocol):
         """Take one message; raises `PublishStoppedError` or `RemoteProtocolError`."""
         ...
 
-    def close(self) -> None:
-        """The publisher is gone, for whatever reason; called exactly once."""
+    def cue(self, values: Mapping[str, object]) -> None:
+        """The publisher marks this moment (``onCuePoint``); never fails."""
+        ...
+
+    def close(self, *, goodbye: bool) -> None:
+        """The publisher is gone; called exactly once.
+
+        Args:
+            goodbye: It has unpublished. If not, it was lost, for whatever reason.
+        """
         ...
 
 
@@ -315,7 +324,7 @@ class _PublisherConnection:
             elif isinstance(event, Publish):
                 await self._publish(event)
             elif isinstance(event, Unpublish):
-                self._close_sink()
+                self._close_sink(goodbye=True)
                 self._scope.deadline = trio.current_time() + self._settings.handshake_timeout_s
         self.conclude("closed by the publisher")
 
@@ -328,6 +337,8 @@ class _PublisherConnection:
                 if now_s >= self._rearm_s:
                     self._expect_media(now_s)
             return True
+        if isinstance(event, CuePoint) and self._sink is not None:
+            self._sink.cue(event.values)
         return not isinstance(event, TURNS)
 
     def _expect_media(self, now_s: float) -> None:
@@ -358,10 +369,10 @@ class _PublisherConnection:
         self.conclude(reason)
         self._scope.cancel(reason=reason)
 
-    def _close_sink(self) -> None:
+    def _close_sink(self, *, goodbye: bool = False) -> None:
         sink, self._sink = self._sink, None
         if sink is not None:
-            sink.close()
+            sink.close(goodbye=goodbye)
 
 
 def _network_of(address: str) -> str:

@@ -2,12 +2,13 @@
 
 Synchronous throughout. Three callers meet here:
 
-* the publication hands over what it pushed through the source's segmenter: samples with their
+* the packager hands over what it pushed through the source's segmenter: samples with their
   placements (`take_picture`, `take_audio`) go to the worker's feed, the segmenter's events
   (`follow`) to every rung;
 * the supervisor runs one worker after the other (`begin_life`, `end_life`) and hands over what the
   present one says (`take_message`); each coded picture goes to its rung, and what a rung completes
   is published at once;
+* a publisher goes, and the next one may come (`interrupt`): worker and rungs stay;
 * the broadcast ends (`close`, then `finish`).
 
 The source is passed through if viewers can use it. If its keyframes are too far apart
@@ -124,7 +125,7 @@ class Ladder:
         self._has_given_up = False
         self._finished = False
         self.closed = trio.Event()
-        """The publisher is gone: the worker may finish what it has."""
+        """The broadcast is over: the worker may finish what it has."""
         self.begun = trio.Event()
         """The source has its first segment."""
 
@@ -138,7 +139,7 @@ class Ladder:
         """Its broadcast's token; a stream may have a new ladder before the last one is gone."""
         return self._broadcast.token
 
-    # -- the publication's side
+    # -- the packager's side
 
     def set_tracks(self, video: "AvcConfig | None", audio: "AacConfig | None") -> None:
         """Say what the samples that follow belong to."""
@@ -232,8 +233,15 @@ class Ladder:
             self._publish(step, step.rung.follow(events))
         self.begun.set()
 
+    def interrupt(self) -> None:
+        """The publisher is gone and may be back: let the worker give out what it holds back."""
+        if self._is_feeding and self._fed_video is not None:
+            # A configuration, the same one too, empties the decoder.
+            self.feed.put(wire.encode(wire.VideoConfig(b"avc1", self._fed_video.record)))
+        self._in_flight.clear()  # what comes next is so much later that it would look like lag
+
     def close(self) -> None:
-        """The publisher is gone; what the worker still has may come until `finish`."""
+        """The broadcast is over; what the worker still has may come until `finish`."""
         self.feed.end()
         self.closed.set()
 

@@ -256,7 +256,8 @@ class Supervisor:
 
     def _stands_still(self, now_s: float) -> bool:
         ladder = self._ladder
-        if ladder.came_back != self._came_back_then or not self._has_spoken:
+        has_nothing = ladder.fed == self._fed_then  # since something came back: it may rest
+        if ladder.came_back != self._came_back_then or not self._has_spoken or has_nothing:
             self._came_back_then = ladder.came_back
             self._fed_then = ladder.fed
             self._moved_s = now_s

@@ -104,6 +104,14 @@ def test_a_long_silence_is_spread_over_frames_of_the_longest_length() -> None:
     assert durations == [9_600, 9_600, 7_888, 1024, 1024]
 
 
+def test_it_says_how_many_frames_are_missing() -> None:
+    count = audio_clock()
+    assert count.missing(48_000, 48_000 + 2_400) == 0, "50 ms are not worth it"
+    assert count.missing(48_000, 48_000 + 2_401) == 2
+    assert count.missing(48_000, 48_000 + 14 * 1024 - 47) == 14, "stamps are whole milliseconds"
+    assert count.missing(48_000, 47_000) == 0
+
+
 def test_a_frame_that_is_past_altogether_is_left_out() -> None:
     count = audio_clock()
     count.position = 48_000

@@ -9,10 +9,10 @@ from itertools import pairwise
 import pytest
 from media_rules import AUDIO, VIDEO, Verdict, judge
 from media_samples import Frame, Source
-from segmenter_runs import Driver, constant
+from segmenter_runs import Driver, Run, constant
 
 import hls
-from hls import Part, Presentation, Sample, SegmenterSettings, TrackKind
+from hls import Part, Presentation, Sample, Segmenter, SegmenterSettings, TrackKind
 from hls.assembler import PartAssembler
 from hls.clock import AudioClock, MediaClock
 from hls.cutter import CutPlan
@@ -183,15 +183,6 @@ def test_audio_that_lags_more_is_waited_for_no_longer_than_the_patience() -> Non
     assert len(verdict.samples(AUDIO)) == len([f for f in source.frames() if not f.is_video])
 
 
-def test_audio_that_stops_does_not_stop_the_parts() -> None:
-    source = constant(30, duration_s=8)
-    sent = without(source.frames(), lambda f: not f.is_video and 4_000 < f.dts_ms < 6_000)
-    verdict = judge(start(source).push(sent).flush().batches)
-    silent = [f for s in verdict.segments for f in s.fragments if not f.of(AUDIO)]
-    assert len(silent) >= 8
-    assert verdict.samples(AUDIO)[-1].time == pytest.approx(8 * 48_000, abs=3_500)
-
-
 def test_a_silence_in_audio_alone_makes_no_part_too_long() -> None:
     source = Source(fps=None, duration_s=8)
     sent = without(source.frames(), lambda f: 3_000 < f.dts_ms < 5_000)
@@ -215,7 +206,8 @@ def test_repeated_audio_is_left_out() -> None:
     assert 0 <= extra <= 3, "as many as fit into audio_drift_s"
 
 
-def test_audio_that_joins_far_behind_a_lost_picture_fills_nothing() -> None:
+@pytest.mark.parametrize("silence", [DRIVER.audio.silence, b""])
+def test_audio_that_joins_far_behind_a_lost_picture_makes_no_empty_part(silence: bytes) -> None:
     """One picture, three seconds of nothing, then audio: a part of nothing cannot be written."""
     source = constant(30, duration_s=12)
     frames = source.frames()
@@ -226,7 +218,8 @@ def test_audio_that_joins_far_behind_a_lost_picture_fills_nothing() -> None:
         or (f.dts_ms >= 5_500 and not f.is_video)
         or f.dts_ms >= 6_900
     ]
-    packaged = start(source).push(sent).flush()
+    audio = replace(DRIVER.audio, silence=silence)
+    packaged = Run(DRIVER, Segmenter(video=DRIVER.video, audio=audio)).push(sent).flush()
     verdict = judge(packaged.batches, filled=True, idr_segments=False, constant_rate=False)
     assert len(verdict.samples(VIDEO)) > 100
 

@@ -320,7 +320,10 @@ def test_audio_that_joins_during_the_probe_keeps_the_pictures_held() -> None:
     assert packaged.segmenter.discontinuities == 0
     assert len(verdict.inits) == 1
     assert len(verdict.samples(VIDEO)) == 150
-    assert verdict.samples(AUDIO)[0].time == pytest.approx(48_000, abs=1_100)
+    audio = verdict.samples(AUDIO)
+    assert audio[0].time == pytest.approx(0, abs=1_100)
+    assert {s.data == AUDIO_CONFIG.silence for s in audio if s.time < 46_900} == {True}
+    assert {s.data == AUDIO_CONFIG.silence for s in audio if s.time > 49_100} == {False}
 
 
 def test_other_video_during_the_probe_starts_it_again() -> None:
@@ -353,16 +356,51 @@ def test_another_publisher_goes_on_with_the_broadcast(
     assert len(verdict.inits) == 1
 
 
-def test_a_publisher_that_reconnects_before_anything_is_out_starts_from_zero() -> None:
+@pytest.mark.parametrize(("media_time_s", "expected_s"), [(None, 0), (9.0, 9)])
+def test_a_publisher_that_reconnects_before_anything_is_out_is_the_first(
+    media_time_s: float | None, expected_s: float
+) -> None:
     source = constant(30, duration_s=5)
-    packaged = start(source).push(source.frames()[:30])
-    assert (
-        packaged.segmenter.reconnect(video=OTHER_VIDEO, audio=AUDIO_CONFIG, media_time_s=9.0) == []
-    )
+    packaged = start(source)
+    for _ in range(3):  # however often: a first segment is known to be whole, or nobody sees it
+        packaged.push(source.frames()[:30])
+        assert packaged.segmenter.interrupt() == []
+        assert (
+            packaged.segmenter.reconnect(
+                video=OTHER_VIDEO, audio=AUDIO_CONFIG, media_time_s=media_time_s
+            )
+            == []
+        )
     packaged.push(source.frames()).flush()
     verdict = judge(packaged.batches)
-    assert verdict.parts[0].media_time_s == 0
+    assert verdict.parts[0].media_time_s == expected_s
+    assert not verdict.parts[0].discontinuity
     assert packaged.segmenter.discontinuities == 0
+    assert len(verdict.samples(VIDEO)) == 150
+
+
+def test_an_interrupted_publisher_leaves_its_last_frames_and_the_next_one_a_discontinuity() -> None:
+    source = constant(30, duration_s=5)
+    packaged = start(source).push(source.frames())
+    packaged.take(packaged.segmenter.interrupt())
+    assert names(packaged.batches[-1])[-1] == "S"
+    assert len(judge(packaged.batches).samples(VIDEO)) == 150
+    assert packaged.segmenter.interrupt() == []
+    again = packaged.segmenter.reconnect(video=VIDEO_CONFIG, audio=AUDIO_CONFIG, media_time_s=15.5)
+    assert again == []
+    # Its stamps go on where the others ended, and still it is another clock.
+    packaged.push(shifted(source.frames(), 5_000)).flush()
+    verdict = judge(packaged.batches)
+    assert packaged.segmenter.discontinuities == 1
+    (broken,) = [s for s in verdict.segments if s.parts[0].discontinuity]
+    assert (broken.msn, broken.parts[0].media_time_s) == (3, 15.5)
+
+
+def test_an_interrupted_first_segment_is_published_if_nobody_comes_back() -> None:
+    source = constant(30, duration_s=1)
+    packaged = start(source).push(source.frames())
+    assert packaged.segmenter.interrupt() == []
+    assert len(judge(packaged.flush().batches).samples(VIDEO)) == 30
 
 
 # -- what is left out, and what is refused

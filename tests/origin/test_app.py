@@ -19,6 +19,7 @@ import httpx
 import pytest
 import rtmp_publishers as wire
 import trio
+from certificates import make_pair
 from media_clips import ClipSpec, make_clip
 from structlog.testing import capture_logs
 
@@ -118,6 +119,10 @@ async def test_frames_go_in_at_rtmp_and_come_out_at_http(
             assert "source/playlist.m3u8" in master.text
             assert "RESOLUTION=320x180" in master.text
             await judge_other_forms(house, stream_id, master.text)
+            await publisher.send_cue_point({"name": "goal"}, timestamp_ms=media.duration_ms)
+            with trio.fail_after(5):
+                while 'X-NAME="goal"' not in await text_of(house, stream_id):
+                    await trio.sleep(0.02)
             live = (await house.http.get("/api/streams/live")).json()["streams"]
             assert [(one["id"], one["quality"]) for one in live] == [(stream_id, ["source"])]
             with pytest.raises(PublishRefusedError) as refusal:
@@ -134,6 +139,10 @@ async def test_frames_go_in_at_rtmp_and_come_out_at_http(
     assert key not in said
     assert house.token not in said
     assert str(tmp_path / "data" / "admin-token") in said
+
+
+async def text_of(house: House, stream_id: str) -> str:
+    return (await house.get(stream_id, "source/playlist.m3u8")).text
 
 
 async def wait_for_endlist(house: House, stream_id: str) -> str:
@@ -310,6 +319,24 @@ async def wait_until_served(house: House, stream_id: str) -> httpx.Response:
             if answer.status_code == 200:
                 return answer
             await trio.sleep(0.02)
+
+
+async def test_https_serves_the_same_over_http2(tmp_path: Path, logs: list[Any]) -> None:
+    pair = make_pair()
+    certificate, key = pair.write(tmp_path)
+    async with running(
+        tmp_path, https="127.0.0.1:0", tls_certificate=certificate, tls_key=key
+    ) as house:
+        await house.create_stream()
+        address = house.listening.https
+        assert address is not None
+        async with httpx.AsyncClient(
+            http2=True, verify=pair.client(), base_url=f"https://localhost:{address.port}"
+        ) as https:
+            answer = await https.get("/health")
+            assert (answer.http_version, answer.status_code) == ("HTTP/2", 200)
+    listening = next(entry for entry in logs if entry["event"] == "listening")
+    assert listening["https"] == str(address)
 
 
 # -- starts that are refused

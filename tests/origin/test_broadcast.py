@@ -76,10 +76,21 @@ def first_segment() -> list[MediaEvent]:
     return [Presentation(target_duration_s=2, part_target_s=2.0), init, *segment(0)]
 
 
+class FakePackager:
+    def __init__(self, broken: bool = False) -> None:
+        self.broken = broken
+        self.finished = 0
+
+    def finish(self) -> None:
+        self.finished += 1
+        if self.broken:
+            raise ZeroDivisionError
+
+
 class House:
     """A registry with everything around it."""
 
-    def __init__(self) -> None:
+    def __init__(self, reconnect_grace_s: float = 0.0) -> None:
         self.live = LiveStreams()
         self.store = FakeStore()
         ticks = itertools.count()
@@ -87,6 +98,7 @@ class House:
             live=self.live,
             store=self.store,  # type: ignore[arg-type] # the one method that is called
             timeline_settings=TimelineSettings(),
+            reconnect_grace_s=reconnect_grace_s,
             clock=lambda: EPOCH_S + next(ticks),
         )
 
@@ -327,3 +339,149 @@ async def test_a_publisher_that_fails_to_stop_does_not_keep_its_broadcast(
     await house.broadcasts.settled()
     assert house.store.written[-1][1] is StreamStatus.ENDED
     assert "#EXT-X-ENDLIST" in (house.playlist() or "")
+
+
+# -- a publisher that is lost
+
+
+GRACE_S = 60.0
+
+
+@pytest.fixture
+async def patient(nursery: trio.Nursery) -> House:
+    """A registry that waits for lost publishers."""
+    house = House(GRACE_S)
+    await nursery.start(house.broadcasts.run)
+    return house
+
+
+def lose(house: House, broadcast: Broadcast, *, broken: bool = False) -> FakePackager:
+    packager = FakePackager(broken)
+    broadcast.packager = packager  # type: ignore[assignment] # what a broadcast asks of it
+    house.broadcasts.lose(broadcast)
+    return packager
+
+
+async def test_without_grace_a_broadcast_ends_with_its_publisher(house: House) -> None:
+    broadcast, feed = house.go_live()
+    packager = lose(house, broadcast)
+    assert house.broadcasts.live("s") is None
+    assert (packager.finished, feed.reasons) == (1, ["publisher lost"])
+
+
+async def test_a_publisher_that_comes_back_in_time_goes_on_with_its_broadcast(
+    patient: House, autojump_clock: MockClock
+) -> None:
+    broadcast, feed = patient.go_live()
+    packager = lose(patient, broadcast)
+    await trio.sleep(GRACE_S - 1)
+    assert patient.broadcasts.live("s") is broadcast
+    assert patient.broadcasts.state(stored())[0] is StreamStatus.LIVE
+    assert "EXT-X-ENDLIST" not in (patient.playlist() or "")
+    with pytest.raises(AlreadyLiveError):
+        patient.broadcasts.start("s")
+    again = FakeFeed()
+    assert patient.broadcasts.publish("s", again) is broadcast
+    with pytest.raises(AlreadyLiveError):
+        patient.broadcasts.publish("s", FakeFeed())
+    await trio.sleep(10 * GRACE_S)
+    assert patient.broadcasts.live("s") is broadcast
+    assert (packager.finished, feed.reasons, again.reasons) == (0, [], [])
+
+
+async def test_a_publisher_that_comes_back_too_late_finds_its_broadcast_ended(
+    patient: House, autojump_clock: MockClock
+) -> None:
+    broadcast, feed = patient.go_live()
+    packager = lose(patient, broadcast)
+    await trio.sleep(GRACE_S + 0.1)
+    assert patient.broadcasts.live("s") is None
+    assert (packager.finished, feed.reasons) == (1, [])
+    await patient.broadcasts.settled()
+    assert trio.current_time() == GRACE_S + END_DELAY_S
+    assert "EXT-X-ENDLIST" in (patient.playlist() or "")
+    assert patient.store.written[-1][1] is StreamStatus.ENDED
+    assert patient.broadcasts.publish("s", FakeFeed()) is not broadcast
+
+
+async def test_each_loss_has_its_own_grace(patient: House, autojump_clock: MockClock) -> None:
+    broadcast, _ = patient.go_live()
+    for _ in range(3):
+        lose(patient, broadcast)
+        await trio.sleep(GRACE_S - 1)
+        patient.broadcasts.publish("s", FakeFeed())
+    lose(patient, broadcast)
+    await trio.sleep(GRACE_S - 1)
+    assert patient.broadcasts.live("s") is broadcast
+    await trio.sleep(2)
+    assert patient.broadcasts.live("s") is None
+
+
+@pytest.mark.parametrize("how", ["api", "drain"])
+async def test_a_broadcast_that_waits_for_its_publisher_can_be_ended_at_once(
+    patient: House, autojump_clock: MockClock, how: str
+) -> None:
+    broadcast, _ = patient.go_live()
+    packager = lose(patient, broadcast)
+    await trio.sleep(5)
+    if how == "api":
+        patient.broadcasts.end_stream("s", "ended by API")
+    else:
+        assert patient.broadcasts.end_all("server stopping")
+    assert patient.broadcasts.live("s") is None
+    await patient.broadcasts.settled()
+    assert trio.current_time() == 5 + END_DELAY_S
+    assert "EXT-X-ENDLIST" in (patient.playlist() or "")
+    after, _ = patient.go_live()
+    await trio.sleep(2 * GRACE_S)  # the old one's grace is over meanwhile
+    assert patient.broadcasts.live("s") is after
+    assert packager.finished == 1
+
+
+async def test_a_publisher_lost_before_its_first_media_leaves_viewers_waiting_not_for_ever(
+    patient: House, autojump_clock: MockClock
+) -> None:
+    broadcast = patient.broadcasts.publish("s", FakeFeed())
+    patient.broadcasts.lose(broadcast)
+    await trio.sleep(GRACE_S / 2)
+    assert patient.live.anteroom("s") is not None
+    await trio.sleep(GRACE_S)
+    assert patient.live.anteroom("s") is None
+    assert patient.broadcasts.live("s") is None
+
+
+async def test_losing_the_publisher_of_an_ended_broadcast_changes_nothing(
+    patient: House, autojump_clock: MockClock
+) -> None:
+    broadcast, _ = patient.go_live()
+    patient.broadcasts.end(broadcast, "ended by API")
+    after, feed = patient.go_live()
+    patient.broadcasts.lose(broadcast)
+    await trio.sleep(2 * GRACE_S)
+    assert patient.broadcasts.live("s") is after
+    assert after.feed is feed
+
+
+async def test_a_bug_at_the_end_of_one_grace_leaves_the_others_alone(
+    patient: House, autojump_clock: MockClock
+) -> None:
+    bad, _ = patient.go_live("bad")
+    good, _ = patient.go_live("good")
+    with capture_logs() as logs:
+        lose(patient, bad, broken=True)
+        lose(patient, good)
+        await trio.sleep(GRACE_S + 1)
+    assert list(patient.broadcasts.live_stream_ids()) == []
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == [
+        "the end of a broadcast failed"
+    ]
+    await patient.broadcasts.settled()
+
+
+async def test_the_wall_clock_says_where_the_media_of_the_next_publisher_begins(
+    house: House,
+) -> None:
+    broadcast, _ = house.go_live()
+    # One tick for each question: the start was the first, the media the second.
+    assert house.broadcasts.media_time_s(broadcast) == 1
+    assert house.broadcasts.media_time_s(broadcast) == 2

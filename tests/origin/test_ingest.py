@@ -7,6 +7,7 @@ import rtmp_publishers as wire
 import trio
 from media_clips import ClipSpec, make_clip
 from structlog.testing import capture_logs
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from control import StoreError, Stream, StreamStatus
 from edge.live import LiveStreams
@@ -15,7 +16,7 @@ from hls.segmenter import Segmenter
 from hls.segmenter_settings import SegmenterSettings
 from origin.broadcast import SOURCE, Broadcasts
 from origin.ingest import Ingest, Publication
-from origin.rtmp.server import PublishDeniedError, PublishStoppedError
+from origin.rtmp.server import PublishDeniedError, PublishStoppedError, RtmpServer
 from rtmpcore import AudioMessage, RemoteProtocolError, VideoMessage
 
 KEY = "live_0123456789abcdef0123456789abcdef"
@@ -47,7 +48,8 @@ class FakeStore:
 
 
 class House:
-    def __init__(self) -> None:
+    def __init__(self, reconnect_grace_s: float = 0.0) -> None:
+        self.now_s = 0.0
         self.live = LiveStreams()
         self.store = FakeStore()
         self.cut_off: list[str] = []
@@ -55,7 +57,8 @@ class House:
             live=self.live,
             store=self.store,  # type: ignore[arg-type] # two methods are called
             timeline_settings=TimelineSettings(),
-            clock=lambda: 0.0,
+            reconnect_grace_s=reconnect_grace_s,
+            clock=lambda: self.now_s,
         )
         self.ingest = Ingest(
             store=self.store,  # type: ignore[arg-type]
@@ -296,3 +299,247 @@ async def test_a_bug_in_the_ladder_does_not_touch_the_source(
     assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == [
         "transcoding failed"
     ]
+
+
+# -- a publisher that is lost, and the next one
+
+
+@pytest.fixture
+def patient() -> House:
+    """A house where broadcasts wait a minute for their publishers."""
+    return House(60.0)
+
+
+def segments(playlist: str) -> list[dict[str, str]]:
+    """What is said of each segment: its tags by name, its URI as "uri"."""
+    said: list[dict[str, str]] = [{}]
+    for line in playlist.splitlines():
+        name, _, value = line.partition(":")
+        if name == "#EXT-X-PART":
+            continue
+        if line.startswith("#"):
+            said[-1][name] = value
+        else:
+            said[-1]["uri"] = line
+            said.append({})
+    return said[:-1]
+
+
+async def test_the_next_publisher_goes_on_with_the_broadcast(
+    patient: House, media: wire.Media
+) -> None:
+    first = await patient.admit()
+    push_all(first, media)
+    patient.now_s += 3
+    first.close()
+    broadcast = patient.broadcasts.live("s")
+    before = patient.playlist()
+    assert "EXT-X-ENDLIST" not in before
+    assert len(segments(before)) == 2  # of two seconds and of one: what was half cut is out
+    patient.now_s += 10
+    second = await patient.admit()
+    push_all(second, media, offset_ms=media.duration_ms)  # as if nothing had been
+    assert patient.broadcasts.live("s") is broadcast
+    after = segments(patient.playlist())
+    assert after[:2] == segments(before)
+    assert "#EXT-X-DISCONTINUITY" in after[2]
+    assert "#EXT-X-MAP" not in after[2]  # the same encoder, the same init section
+    assert after[2]["#EXT-X-PROGRAM-DATE-TIME"] == "1970-01-01T00:00:13.000Z"
+    token = after[0]["uri"].split("-")[1]
+    assert [segment["uri"] for segment in after] == [f"seg-{token}-{n}.m4s" for n in range(3)]
+    assert patient.cut_off == []
+
+
+async def test_the_next_publisher_may_send_something_else(
+    patient: House, media: wire.Media, larger: wire.Media
+) -> None:
+    push_all(first := await patient.admit(), media)
+    first.close()
+    push_all(await patient.admit(), larger)
+    third = segments(patient.playlist())[2]
+    assert "#EXT-X-DISCONTINUITY" in third
+    assert third["#EXT-X-MAP"].endswith('-1.mp4"')
+
+
+async def test_a_publisher_that_says_goodbye_is_not_waited_for(
+    patient: House, media: wire.Media
+) -> None:
+    publication = await patient.admit()
+    push_all(publication, media)
+    publication.close(goodbye=True)
+    assert patient.broadcasts.live("s") is None
+    assert len(segments(patient.playlist())) == 2
+
+
+@pytest.mark.parametrize("frames", [0, 1, 20, 40])
+async def test_nothing_is_shown_of_a_first_segment_that_was_never_complete(
+    patient: House, media: wire.Media, frames: int
+) -> None:
+    """Lost before its first frame, while the second track is awaited, or while it is probed."""
+    first = await patient.admit()
+    first.push(video(b"\x17\x00\x00\x00\x00" + media.avc_record))
+    pictures = [(at, body) for kind, at, body in media.tags if kind == "video"]
+    for timestamp_ms, body in pictures[:frames]:
+        first.push(video(body, timestamp_ms))
+    first.close()
+    assert patient.broadcasts.live("s") is not None
+    patient.now_s += 10
+    second = await patient.admit()
+    push_all(second, media)
+    (segment,) = segments(patient.playlist())
+    assert "#EXT-X-DISCONTINUITY" not in segment
+    assert segment["#EXT-X-PROGRAM-DATE-TIME"] == "1970-01-01T00:00:10.000Z"
+    assert segment["uri"].endswith("-0.m4s")
+
+
+async def test_a_configuration_without_a_frame_of_it_does_not_move_the_clock(
+    patient: House, media: wire.Media
+) -> None:
+    """A frame came, then another configuration and nothing more: media began, and has no tracks."""
+    first = await patient.admit()
+    first.push(video(b"\x17\x00\x00\x00\x00" + media.avc_record))
+    first.push(video(media.tags[0][2]))
+    first.push(video(b"\x17\x00\x00\x00\x00" + media.avc_record + bytes(1)))
+    first.close()
+    patient.now_s += 10
+    push_all(await patient.admit(), media)
+    (segment,) = segments(patient.playlist())
+    assert segment["#EXT-X-PROGRAM-DATE-TIME"] == "1970-01-01T00:00:10.000Z"
+
+
+async def test_a_broadcast_whose_media_cannot_go_on_does_not_wait(
+    patient: House, media: wire.Media
+) -> None:
+    publication = await patient.admit()
+    push_all(publication, media)
+    with pytest.raises(PublishStoppedError):
+        publication.push(audio(b"\x2fdata"))
+    publication.close()
+    assert patient.broadcasts.live("s") is None
+
+
+async def test_a_publisher_that_breaks_the_protocol_may_try_again(
+    patient: House, media: wire.Media
+) -> None:
+    publication = await patient.admit()
+    push_all(publication, media)
+    with pytest.raises(RemoteProtocolError):
+        publication.push(video(b"\x17\x01"))
+    publication.close()
+    assert patient.broadcasts.live("s") is not None
+
+
+@pytest.mark.parametrize("step", ["push", "interrupt"])
+async def test_a_bug_in_the_packager_is_not_met_again_by_the_next_publisher(
+    patient: House, media: wire.Media, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_arguments: object) -> list[MediaEvent]:
+        raise ZeroDivisionError
+
+    publication = await patient.admit()
+    push_all(publication, media)
+    monkeypatch.setattr(Segmenter, step, fail)
+    if step == "push":
+        with pytest.raises(ZeroDivisionError):
+            publication.push(audio(media.tags[-1][2], media.duration_ms))
+        publication.close()
+    else:
+        with pytest.raises(ZeroDivisionError):
+            publication.close()
+    assert patient.broadcasts.live("s") is None
+
+
+async def test_an_end_by_api_while_nobody_publishes_shows_what_there_was(
+    patient: House, media: wire.Media
+) -> None:
+    publication = await patient.admit()
+    publication.push(video(b"\x17\x00\x00\x00\x00" + media.avc_record))
+    for kind, timestamp_ms, body in media.tags[:60]:
+        if kind == "video":
+            publication.push(video(body, timestamp_ms))
+    publication.close()
+    assert patient.live.get("s") is not None
+    patient.broadcasts.end_stream("s", "ended by API")
+    assert len(segments(patient.playlist())) == 1
+    assert patient.cut_off == []
+
+
+async def test_a_lost_publisher_empties_the_worker_and_keeps_the_ladder(
+    patient: House, media: wire.Media
+) -> None:
+    ladder = BrokenLadder("nothing")
+
+    class OneLadder:
+        max_gop_s = 4.0
+
+        def __init__(self) -> None:
+            self.opened = 0
+
+        def open(self, *_arguments: object) -> BrokenLadder:
+            self.opened += 1
+            return ladder
+
+    transcoding = OneLadder()
+    for _ in range(2):
+        publication = Publication(
+            "s",
+            patient.broadcasts,
+            SegmenterSettings(),
+            patient.cut_off.append,
+            transcoding=transcoding,  # type: ignore[arg-type] # what a packager asks of it
+        )
+        push_all(publication, media)
+        publication.close()
+    patient.broadcasts.end_stream("s", "ended by API")
+    assert transcoding.opened == 1
+    steps = [step for step in ladder.steps if step in ("set_tracks", "interrupt", "close")]
+    assert steps == ["set_tracks", "interrupt", "set_tracks", "interrupt", "close"]
+
+
+# -- over RTMP
+
+
+async def run_publisher(house: House, bytes_: bytes, *, cancel: bool = False) -> None:
+    """One connection from the first byte to its end; nobody is left behind."""
+    server = RtmpServer(admit=house.ingest.admit)
+    peer, served = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve_stream, served, "192.0.2.1")
+        await peer.send_all(bytes_)
+        await wait_all_tasks_blocked()
+        if cancel:
+            nursery.cancel_scope.cancel()
+        await peer.aclose()
+
+
+def published(media: wire.Media, *, goodbye: bool) -> bytes:
+    frames = b"".join(data for _, data in media.messages())
+    return wire.opening(KEY) + media.headers + frames + (wire.unpublish(KEY) if goodbye else b"")
+
+
+async def test_a_line_that_breaks_is_waited_for_and_a_goodbye_is_an_end(
+    patient: House, media: wire.Media
+) -> None:
+    await run_publisher(patient, published(media, goodbye=False))
+    broadcast = patient.broadcasts.live("s")
+    assert broadcast is not None
+    await run_publisher(patient, published(media, goodbye=False))
+    assert patient.broadcasts.live("s") is broadcast
+    await run_publisher(patient, published(media, goodbye=True))
+    assert patient.broadcasts.live("s") is None
+    said = segments(patient.playlist())
+    assert [int(segment["uri"].split("-")[2][:-4]) for segment in said] == list(range(6))
+    breaks = [number for number, tags in enumerate(said) if "#EXT-X-DISCONTINUITY" in tags]
+    assert breaks == [2, 4]
+
+
+@pytest.mark.parametrize("checkpoints", range(0, 24, 3))
+async def test_a_publisher_cancelled_anywhere_leaves_a_stream_that_can_be_published_to(
+    patient: House, media: wire.Media, checkpoints: int
+) -> None:
+    half = published(media, goodbye=False)
+    half = half[: len(half) * checkpoints // 24]
+    await run_publisher(patient, half, cancel=True)
+    await run_publisher(patient, published(media, goodbye=True))
+    assert patient.broadcasts.live("s") is None
+    assert "#EXTINF" in patient.playlist()

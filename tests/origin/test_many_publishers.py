@@ -108,7 +108,10 @@ def test_a_full_house_survives_its_worst_guests(tmp_path: Path) -> None:
         pytest.skip("the limit of open files is too low for 700 connections in one process")
     clip = make_clip(ClipSpec(name="load", duration_s=12.0, keyint_s=2.0), tmp_path).path
     media = wire.load_media(clip)
-    environment = {"HEADRACE_PUBLISH_TIMEOUT_S": str(SILENCE_S)}
+    environment = {
+        "HEADRACE_PUBLISH_TIMEOUT_S": str(SILENCE_S),
+        "HEADRACE_RECONNECT_GRACE_S": "1",  # the worst guests do not come back
+    }
     with running_origin(tmp_path, env=environment) as origin, ExitStack() as stack:
         streams = [origin.create_stream(f"load {index}") for index in range(PUBLISHERS)]
         garbler, staller, victim = (origin.create_stream(n) for n in ("noise", "stall", "victim"))

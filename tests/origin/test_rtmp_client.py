@@ -1,6 +1,6 @@
 """The publishing client: against our own server over memory, and against servers that misbehave."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -39,7 +39,10 @@ class FakeSink:
         kind = "video" if isinstance(message, VideoMessage) else "audio"
         self.messages.append((kind, message.timestamp_ms, message.payload))
 
-    def close(self) -> None:
+    def cue(self, values: Mapping[str, object]) -> None:
+        self.messages.append(("cue", 0, repr(values).encode()))
+
+    def close(self, *, goodbye: bool) -> None:
         self.closed.set()
 
 

@@ -3,7 +3,7 @@
 import errno
 import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +42,7 @@ class FakeSink:
         self.disconnect = disconnect
         self.messages: list[tuple[str, int, bytes]] = []
         self.closed = 0
+        self.said_goodbye: bool | None = None
         self.fails_with: Exception | None = None
 
     def push(self, message: VideoMessage | AudioMessage) -> None:
@@ -50,8 +51,12 @@ class FakeSink:
         kind = "video" if isinstance(message, VideoMessage) else "audio"
         self.messages.append((kind, message.timestamp_ms, message.payload))
 
-    def close(self) -> None:
+    def cue(self, values: Mapping[str, object]) -> None:
+        self.messages.append(("cue", 0, repr(values).encode()))
+
+    def close(self, *, goodbye: bool) -> None:
         self.closed += 1
+        self.said_goodbye = goodbye
 
 
 @dataclass
@@ -140,7 +145,7 @@ async def test_media_between_publish_and_unpublish_reaches_the_sink(studio: Stud
         await peer.send_eof()
         await read_to_end(peer)
     assert studio.sink.messages == [("video", 40, b"\x17picture"), ("audio", 41, b"\xaf\x01sound")]
-    assert studio.sink.closed == 1
+    assert (studio.sink.closed, studio.sink.said_goodbye) == (1, True)
     assert studio.reasons() == ["closed by the publisher"]
     closing = studio.logs[-1]
     assert closing["stream"] == "stream-1"
@@ -232,7 +237,7 @@ async def test_sink_that_stops_is_explained_to_the_publisher(studio: Studio) -> 
         await peer.aclose()
     assert wire.REJECTED in answer
     assert b"audio codec MP3" in answer
-    assert studio.sink.closed == 1
+    assert (studio.sink.closed, studio.sink.said_goodbye) == (1, False)
     assert studio.reasons() == ["audio codec MP3 is not supported yet"]
 
 
@@ -281,7 +286,7 @@ async def test_publisher_without_media_is_cut_off_whatever_else_it_sends(
         await pour(peer, ping, every_s=1)
     assert 20 <= trio.current_time() - 29 <= 22.1  # a twentieth late, and the peer looks each 1 s
     assert studio.reasons() == ["no media for 20 s"]
-    assert studio.sink.closed == 1
+    assert (studio.sink.closed, studio.sink.said_goodbye) == (1, False)
 
 
 async def test_idling_after_unpublish_is_cut_off(
@@ -321,7 +326,7 @@ async def test_disconnect_from_outside_gives_its_reason(studio: Studio) -> None:
         studio.sink.disconnect("ended by API")
         await read_to_end(peer)
     assert studio.reasons() == ["ended by API"]
-    assert studio.sink.closed == 1
+    assert (studio.sink.closed, studio.sink.said_goodbye) == (1, False)
 
 
 # -- what goes wrong stays with its connection
@@ -357,7 +362,7 @@ async def test_malformed_media_ends_the_connection(studio: Studio) -> None:
         await peer.send_all(wire.video(b"\x17"))
         await read_to_end(peer)
     assert studio.reasons() == ["protocol error: a tag ends early (FLV 10.1 E.4.3.1)"]
-    assert studio.sink.closed == 1
+    assert (studio.sink.closed, studio.sink.said_goodbye) == (1, False)
 
 
 async def test_a_bug_of_ours_is_logged_and_costs_one_connection(studio: Studio) -> None:
@@ -369,7 +374,17 @@ async def test_a_bug_of_ours_is_logged_and_costs_one_connection(studio: Studio) 
         await read_to_end(peer)
     assert studio.reasons() == ["internal error"]
     assert [line["log_level"] for line in studio.logs if line["event"] == "connection failed"]
-    assert studio.sink.closed == 1
+    assert (studio.sink.closed, studio.sink.said_goodbye) == (1, False)
+
+
+async def test_an_end_of_the_connection_is_no_goodbye(studio: Studio) -> None:
+    """So it looks when an encoder crashes: the kernel closes what it had open."""
+    async with studio.connect() as peer:
+        await peer.send_all(wire.opening(KEY))
+        await read_until(peer, wire.PUBLISH_START)
+        await peer.aclose()
+    assert studio.reasons() == ["closed by the publisher"]
+    assert (studio.sink.closed, studio.sink.said_goodbye) == (1, False)
 
 
 async def test_connection_lost_is_an_end_like_any_other(studio: Studio) -> None:
@@ -386,7 +401,7 @@ async def test_connection_lost_is_an_end_like_any_other(studio: Studio) -> None:
         await peer.send_all(wire.audio(b"\xaf\x01") * 2)
         await read_to_end(peer)
     assert studio.reasons() == ["connection lost"]
-    assert studio.sink.closed == 1
+    assert (studio.sink.closed, studio.sink.said_goodbye) == (1, False)
 
 
 # -- bounds

@@ -240,8 +240,10 @@ def running_origin(
         for name, text in os.environ.items()
         if name == "HEADRACE_PURE" or not name.startswith("HEADRACE_")
     }
-    # Transcoding is off unless a test is about it, which then says so with a flag or in `env`.
-    environment |= {"PYTHONWARNINGS": "default", "HEADRACE_LADDER": "none", **(env or {})}
+    # Transcoding is off, and a lost publisher hardly waited for, unless a test is about it, which
+    # then says so with a flag or in `env`.
+    environment |= {"PYTHONWARNINGS": "default", "HEADRACE_LADDER": "none"}
+    environment |= {"HEADRACE_RECONNECT_GRACE_S": "1", **(env or {})}
     child = Child(
         [*argv, *arguments],
         log=folder / "origin.log",

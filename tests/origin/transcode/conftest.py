@@ -110,6 +110,13 @@ class Show:
             self.ladder.follow(events)
         return placed
 
+    def interrupt(self) -> None:
+        """The publisher is gone, as the packager says it."""
+        events = self.segmenter.interrupt()
+        self.source.publish(events)
+        self.ladder.follow(events)
+        self.ladder.interrupt()
+
     def push_all(self, source: Source) -> Iterator[Placement]:
         for frame in source.frames():
             placed = self.push(frame)

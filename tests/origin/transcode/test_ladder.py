@@ -346,6 +346,52 @@ async def test_other_tracks_go_to_the_worker_with_their_first_picture(show: "Sho
     assert lines(text) == lines(show.playlist())
 
 
+async def test_the_next_publisher_meets_the_same_worker_and_rungs(show: "Show") -> None:
+    from .conftest import DRIVER
+
+    worker = Worker(show)
+    await worker.follow(Source(duration_s=5.0).frames()[:-5])
+    assert show.ladder.lag_s == 0
+    behind = worker.messages[-1]
+    show.push(Source(duration_s=5.0).frames()[-1])
+    show.interrupt()
+    await worker.read()
+    # The decoder is emptied by its own configuration, and what it held comes back.
+    drained = worker.messages[worker.messages.index(behind) + 1 :]
+    assert drained[-1] == wire.VideoConfig(b"avc1", DRIVER.video.record)
+    worker.answer()
+    assert lines(show.playlist("480p")) == lines(show.playlist())
+    before = len(worker.messages)
+    events = show.segmenter.reconnect(video=DRIVER.video, audio=DRIVER.audio, media_time_s=15.0)
+    assert events == []
+    now_s = 100.0
+    for frame in Source(duration_s=5.0).frames():
+        show.push(frame)
+        show.ladder.observe(now_s)  # ten seconds without a picture are no lag
+        await worker.read()
+        worker.answer()
+        now_s += 1 / 77
+    pictures = [m for m in worker.messages[before:] if isinstance(m, wire.Picture)]
+    assert [m.begins_epoch for m in pictures][:2] == [True, False]
+    assert pictures[0].pts_ticks == 15 * 90_000
+    text = show.playlist("480p")
+    assert text.count("#EXT-X-DISCONTINUITY\n") == 1
+    assert "GAP" not in text
+    assert lines(text) == lines(show.playlist())
+    assert show.ladder.health().level == 0
+
+
+async def test_an_interruption_before_the_first_keyframe_or_behind_a_skip_says_nothing(
+    show: "Show",
+) -> None:
+    worker = Worker(show)
+    await worker.read()
+    said = len(worker.messages)
+    show.interrupt()
+    await worker.read()
+    assert len(worker.messages) == said == 1  # the set-up
+
+
 async def test_a_worker_that_makes_no_sense_is_our_error_to_notice(show: "Show") -> None:
     await Worker(show).follow(Source(duration_s=1.0).frames())
     with pytest.raises(MediaError):

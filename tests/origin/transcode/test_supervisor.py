@@ -146,6 +146,18 @@ async def test_a_worker_that_never_speaks_is_given_time_first(
     assert trio.current_time() - started_s < 5
 
 
+async def test_a_worker_that_has_nothing_to_do_does_not_hang(show: "Show") -> None:
+    """Its publisher was away; then comes more at once than a look apart can tell from a hang."""
+    one = Supervisor(show.ladder, metrics=show.metrics, memory_bytes=1)
+    one._has_spoken = True
+    show.ladder.fed = show.ladder.came_back = 100
+    assert not any(one._stands_still(now_s) for now_s in range(60))
+    show.ladder.fed += 3 * supervisor.STANDSTILL_PICTURES
+    assert not one._stands_still(59.2)
+    assert not one._stands_still(58.9 + supervisor.HANG_S)
+    assert one._stands_still(59.1 + supervisor.HANG_S)
+
+
 async def test_too_many_failures_are_the_end_of_transcoding(
     show: "Show", count: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

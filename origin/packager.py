@@ -1,0 +1,176 @@
+"""One broadcast's media, whoever publishes it: samples -> segmenter -> viewers and ladder.
+
+Made by a broadcast's first publisher and kept until its end. A publisher is one life of it::
+
+    begin                     its first frame has just arrived
+    take(Tracks), take(Sample) ...
+    interrupt                 it is gone, and another one may come
+    finish                    the broadcast is over
+
+One segmenter serves them all: changed tracks (`origin.bridge.Tracks`), and another publisher, break
+its media with a discontinuity and, where they need one, a new init section, while msn, token and
+media clock run on. The media clock of the next publisher starts where the wall clock has come to,
+so PROGRAM-DATE-TIME is media time plus one constant for the whole broadcast, in every rendition,
+and still says when a picture arrived.
+
+Where transcoding is on, a broadcast whose first publisher has video has a ladder: it gets every
+sample that the segmenter took, and follows the segmenter's events after the source has published
+them.
+
+Everything here is synchronous. May import hls and origin's own; never rtmpcore.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from hls import AacConfig, AvcConfig, MediaEvent, Sample, TrackKind
+from hls.segmenter import Segmenter
+from hls.segmenter_settings import SegmenterSettings
+from origin.bridge import Output, Tracks
+from origin.broadcast import Broadcast, Broadcasts
+from origin.transcode.ladder import Ladder
+from origin.transcode.service import Transcoding
+
+if TYPE_CHECKING:
+    from edge.rendition import LiveRendition
+
+log = structlog.get_logger("ingest")
+
+
+class Packager:
+    """Makes the media of one broadcast.
+
+    Args:
+        broadcast: It; live.
+        broadcasts: Serves renditions.
+        segmenter_settings: For its segmenter.
+        transcoding: Makes ladders, None for none.
+    """
+
+    def __init__(
+        self,
+        broadcast: Broadcast,
+        broadcasts: Broadcasts,
+        segmenter_settings: SegmenterSettings,
+        *,
+        transcoding: Transcoding | None = None,
+    ) -> None:
+        self._broadcast = broadcast
+        self._broadcasts = broadcasts
+        self._segmenter_settings = segmenter_settings
+        self._transcoding = transcoding
+        self._segmenter: Segmenter | None = None
+        self._rendition: LiveRendition | None = None
+        self._ladder: Ladder | None = None
+        # Where the media of a publisher that has just come begins; None once it has begun.
+        self._joins_at_s: float | None = None
+
+    def begin(self) -> None:
+        """A publisher's first frame has just arrived; its tracks may not be known yet."""
+        if self._rendition is None:
+            self._rendition = self._broadcasts.open_media(self._broadcast)
+        else:
+            self._joins_at_s = self._broadcasts.media_time_s(self._broadcast)
+
+    def take(self, outputs: Sequence[Output]) -> None:
+        """Package what the present publisher's bridge gave, after `begin`.
+
+        Raises:
+            MediaError: The media cannot be packaged; only `finish` may follow.
+        """
+        for output in outputs:
+            segmenter = self._segmenter
+            if isinstance(output, Tracks):
+                self._change_tracks(output)
+            elif segmenter is not None:
+                events = segmenter.push(output)
+                if self._ladder is not None:
+                    self._with_ladder(partial(_feed, segmenter, output))
+                self._publish(events)
+
+    def interrupt(self) -> None:
+        """The publisher is gone: let viewers have what is half cut."""
+        if self._segmenter is not None:
+            self._publish(self._segmenter.interrupt())
+            self._with_ladder(lambda ladder: ladder.interrupt())
+
+    def finish(self) -> None:
+        """The broadcast is over: publish what is half cut; nothing more comes."""
+        try:
+            if self._segmenter is not None:
+                self._publish(self._segmenter.flush())
+        finally:
+            if self._ladder is not None:
+                self._ladder.close()
+
+    def _change_tracks(self, tracks: Tracks) -> None:
+        video, audio = tracks.video, tracks.audio
+        if self._segmenter is None:
+            self._segmenter = self._open(video, audio)
+        joins_at_s, self._joins_at_s = self._joins_at_s, None
+        if joins_at_s is None:
+            events = self._segmenter.reconfigure(video=video, audio=audio)
+        else:
+            events = self._segmenter.reconnect(video=video, audio=audio, media_time_s=joins_at_s)
+        self._publish(events)
+        if self._ladder is not None:
+            self._ladder.set_tracks(video, audio)
+        log.info("tracks", stream=self._broadcast.stream_id, **_describe(tracks))
+
+    def _open(self, video: AvcConfig | None, audio: AacConfig | None) -> Segmenter:
+        """Begin to package; with a ladder, where there is one for it."""
+        settings = self._segmenter_settings
+        transcoding = self._transcoding
+        if transcoding is not None and video is not None:
+            self._ladder = transcoding.open(self._broadcast, video, audio)
+            if self._ladder is not None:
+                settings = replace(settings, free_cut_gop_s=transcoding.max_gop_s)
+        return Segmenter(video=video, audio=audio, settings=settings)
+
+    def _with_ladder(self, step: Callable[[Ladder], None]) -> None:
+        """Let the ladder take part. It is an extra: a bug in it must not touch the source."""
+        ladder = self._ladder
+        if ladder is None:
+            return
+        try:
+            step(ladder)
+        except Exception as error:
+            log.error("transcoding failed", stream=self._broadcast.stream_id, exc_info=error)
+            self._ladder = None
+            ladder.abandon()
+
+    def _publish(self, events: Sequence[MediaEvent]) -> None:
+        if not events or self._rendition is None:
+            return
+        if self._ladder is None:
+            self._rendition.publish(events)
+            return
+        assert self._segmenter is not None  # it comes with the ladder
+        cuts_anywhere = self._segmenter.cuts_anywhere
+        self._with_ladder(lambda ladder: ladder.decide(cuts_anywhere))
+        self._rendition.publish(events)
+        self._with_ladder(lambda ladder: ladder.follow(events))
+
+
+def _feed(segmenter: Segmenter, sample: Sample, ladder: Ladder) -> None:
+    """Give the ladder a sample that the segmenter has just been given."""
+    if segmenter.placed is not None:
+        ladder.take_picture(sample, segmenter.placed, cuts_anywhere=segmenter.cuts_anywhere)
+    elif sample.kind is TrackKind.AUDIO:
+        ladder.take_audio(sample, segmenter.media_ticks(sample.dts_ms))
+
+
+def _describe(tracks: Tracks) -> dict[str, str]:
+    """Say for the log what a publisher sends."""
+    fields = {}
+    if tracks.video is not None:
+        video = tracks.video
+        fields["video"] = f"{video.codec_string} {video.width}x{video.height}"
+    if tracks.audio is not None:
+        audio = tracks.audio
+        fields["audio"] = f"{audio.codec_string} {audio.sample_rate} Hz, {audio.channels} channels"
+    return fields
