@@ -50,6 +50,9 @@ soak: setup-test ## all of end to end at full length: a minute a player, OBS for
 soak-ladder: setup-test ## ten minutes of eight publishers with ladders, judged picture by picture
 	HEADRACE_LADDER_SECONDS=600 $(PYTEST) tests/e2e/test_ladder_alignment.py -m e2e -s
 
+conformance: setup-test ## check any live broadcast: make conformance URL=... [ARGS="--seconds 600 --wait-end 60"]
+	$(PY) -m tests.conformance $(URL) $(ARGS)
+
 bench: setup-test ## benchmarks; run alone on the machine
 	$(PYTEST) tests/bench -m bench -s --benchmark-columns=min,median,stddev,rounds
 

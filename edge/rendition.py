@@ -35,6 +35,8 @@ PLAIN_CACHE = "public, max-age=0, s-maxage=1"
 """B.1 allows half a target duration. Browsers must ask again (a second is much latency); a shared
 cache may answer a crowd for one second."""
 
+_SHORT_PLAIN_CACHE = "public, max-age=0"  # where a second is more than half a target duration
+
 MISSING_CACHE = "public, max-age=1"
 """A crowd that asks for what is not there asks once a second (B.1: at most a target duration)."""
 
@@ -180,12 +182,14 @@ class LiveRendition:
         # The other renditions go on while this version stands: its text is made once all the same.
         text = timeline.render(reports=self.reports(), skip=skip) if twin is None else twin.chunks
         # B.1: what a blocking request got stays right for its URL, for six target durations.
-        age_s = 6 * timeline.presentation.target_duration_s
+        target_s = timeline.presentation.target_duration_s
+        age_s = 6 * target_s
+        plain = PLAIN_CACHE if target_s >= 2 else _SHORT_PLAIN_CACHE
         made = self._playlists[skip, waited] = make_response(
             200,
             text,
             content_type=PLAYLIST_TYPE,
-            cache_control=f"public, max-age={age_s}" if waited else PLAIN_CACHE,
+            cache_control=f"public, max-age={age_s}" if waited else plain,
             etag=f'"{timeline.token}-{timeline.version}{"-delta" if skip else ""}"',
             packable=True,
         )

@@ -38,12 +38,16 @@ class Bandwidth:
 class BandwidthMeter:
     """Measures segment by segment.
 
+    Args:
+        peak_headroom_percent: Announced peak over the measured one, at least 100.
+
     Invariants: the announced peak never falls; after every `add`, the measured peak is at most the
     announced one, and the measured mean at most 110 % of the announced one.
     Cost: memory for the segments of 1.5 target durations.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, peak_headroom_percent: int = PEAK_HEADROOM_PERCENT) -> None:
+        self._peak_headroom_percent = peak_headroom_percent
         # (bits, duration_ns) of the newest segments; never more than 1.5 TD of them, plus one.
         self._recent: deque[tuple[int, int]] = deque()
         self._total_bits = 0
@@ -95,7 +99,7 @@ class BandwidthMeter:
             and measured.average_bps * 100 <= announced.average_bps * AVERAGE_HEADROOM_PERCENT
         ):
             return
-        peak_bps = _with_headroom(measured.peak_bps, PEAK_HEADROOM_PERCENT)
+        peak_bps = _with_headroom(measured.peak_bps, self._peak_headroom_percent)
         average_bps = _with_headroom(measured.average_bps, AVERAGE_HEADROOM_PERCENT)
         self.announced = Bandwidth(peak_bps, min(peak_bps, average_bps))
 

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 PROTOCOL_VERSION: Final = 5
 """EXT-X-VERSION: EXT-X-MAP in a playlist with EXT-X-I-FRAMES-ONLY (section 8)."""
 
+PEAK_HEADROOM_PERCENT: Final = 400
+"""Announced BANDWIDTH over the measured one. The first picture of a broadcast is often the easiest
+one, and the multivariant playlist should not change for a picture that nobody may ask for."""
+
 _NS: Final = 1_000_000_000
 
 
@@ -45,7 +49,7 @@ class IFrames:
 
     def __init__(self, timeline: "Timeline") -> None:
         self._timeline = timeline
-        self._meter = BandwidthMeter()
+        self._meter = BandwidthMeter(PEAK_HEADROOM_PERCENT)
         self._seen_msn = -1
         self._missing: set[int] = set()  # listed segments without such a picture
         self._picture = re.compile(rf"iframe-{re.escape(timeline.token)}-(\d{{1,20}})\.m4s")

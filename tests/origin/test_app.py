@@ -120,9 +120,7 @@ async def test_frames_go_in_at_rtmp_and_come_out_at_http(
             assert "RESOLUTION=320x180" in master.text
             await judge_other_forms(house, stream_id, master.text)
             await publisher.send_cue_point({"name": "goal"}, timestamp_ms=media.duration_ms)
-            with trio.fail_after(5):
-                while 'X-NAME="goal"' not in await text_of(house, stream_id):
-                    await trio.sleep(0.02)
+            await wait_for_text(house, stream_id, 'X-NAME="goal"')
             live = (await house.http.get("/api/streams/live")).json()["streams"]
             assert [(one["id"], one["quality"]) for one in live] == [(stream_id, ["source"])]
             with pytest.raises(PublishRefusedError) as refusal:
@@ -141,15 +139,16 @@ async def test_frames_go_in_at_rtmp_and_come_out_at_http(
     assert str(tmp_path / "data" / "admin-token") in said
 
 
-async def text_of(house: House, stream_id: str) -> str:
-    return (await house.get(stream_id, "source/playlist.m3u8")).text
-
-
 async def wait_for_endlist(house: House, stream_id: str) -> str:
+    return await wait_for_text(house, stream_id, "EXT-X-ENDLIST")
+
+
+async def wait_for_text(house: House, stream_id: str, text: str) -> str:
+    """The first playlist that has it."""
     with trio.fail_after(5):
         while True:
             playlist = (await house.get(stream_id, "source/playlist.m3u8")).text
-            if "EXT-X-ENDLIST" in playlist:
+            if text in playlist:
                 return playlist
             await trio.sleep(0.05)
 
