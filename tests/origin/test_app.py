@@ -177,9 +177,6 @@ async def judge_media(house: House, stream_id: str, playlist: str, media: wire.M
 
 async def judge_other_forms(house: House, stream_id: str, master: str) -> None:
     """The same segments as I-frames and as a transport stream, where the playlists say so."""
-    fmp4 = (await house.get(stream_id, "source/playlist.m3u8")).text
-    msns = [name.split("-")[-1][:-4] for name in uris(fmp4, "seg")]
-
     assert 'URI="source/iframes.m3u8"' in master
     iframes = (await house.get(stream_id, "source/iframes.m3u8")).text
     pictures = re.findall(r"^iframe-[0-9a-f]+-\d+\.m4s", iframes, re.MULTILINE)
@@ -193,6 +190,8 @@ async def judge_other_forms(house: House, stream_id: str, master: str) -> None:
     assert "source/ts.m3u8" in answer.text
     playlist = (await house.get(stream_id, "source/ts.m3u8")).text
     names = re.findall(r"^seg-[0-9a-f]+-\d+\.ts", playlist, re.MULTILINE)
+    fmp4 = (await house.get(stream_id, "source/playlist.m3u8")).text  # not older than the other
+    msns = [name.split("-")[-1][:-4] for name in uris(fmp4, "seg")]
     assert [name.split("-")[-1][:-3] for name in names] == msns[: len(names)]
     segment = await house.get(stream_id, f"source/{names[0]}")
     assert segment.headers["content-type"] == "video/mp2t"
