@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 
-.PHONY: help run setup setup-test test test-unit test-core test-pure test-e2e test-long \
+.PHONY: help run setup setup-test test test-unit test-core test-pure test-plain test-e2e test-long \
   soak soak-ladder conformance bench check fix fuzz clean
 
 help:           ## this list
@@ -19,19 +19,25 @@ setup-test:     ## the same, plus test tools, ffmpeg, Chromium and OBS
 
 test: setup-test test-unit test-e2e ## set up and run all tests but the long ones
 
-# The core is tested twice at one time, on two cores: it knows no clock, so nothing there can be late.
+# First what knows no clock, on two cores: nothing there can be late. Then, alone, what does.
+CORE := tests/native tests/rtmpcore tests/hls
+PLAIN := tests/conformance tests/control tests/test_layering.py tests/test_packaging.py
+
 test-unit: setup-test ## unit and integration tests
-	$(MAKE) -j2 --output-sync=target test-core test-pure
-	$(PYTEST) --ignore=tests/native --ignore=tests/rtmpcore --ignore=tests/hls
+	$(MAKE) -j2 --output-sync=target test-core test-pure test-plain
+	$(PYTEST) $(addprefix --ignore=,$(CORE) $(PLAIN))
 	$(PYTEST) tests/bench -m bench --benchmark-disable -q
 
 # Branch coverage of the two sans-IO packages must be complete; the rest runs without a tracer.
 test-core: setup-test ## the sans-IO core; 100 % branches of rtmpcore and hls
-	$(PY) -m coverage run -m pytest tests/native tests/rtmpcore tests/hls -q
+	$(PY) -m coverage run -m pytest $(CORE) -q
 	$(PY) -m coverage report
 
 test-pure: setup-test ## the Python twins behind the whole core
-	HEADRACE_PURE=1 $(PYTEST) tests/native tests/rtmpcore tests/hls -q
+	HEADRACE_PURE=1 $(PYTEST) $(CORE) -q
+
+test-plain: setup-test ## what else knows no clock: the store, the conformance checker, the packages
+	$(PYTEST) $(PLAIN) -q
 
 # What is judged is pace, on a machine that others may use too: a failure must be seen twice. The
 # summary names what was seen once.

@@ -96,6 +96,7 @@ def test_strangers_find_no_fault_in_what_twelve_publishers_sent(
     )
 
 
+@pytest.mark.long
 @pytest.mark.hard_cap(90)
 def test_chromium_plays_what_ffmpeg_sends(
     clip_of: Callable[[ClipSpec], Clip],
@@ -133,6 +134,7 @@ def test_chromium_plays_what_ffmpeg_sends(
         assert not troubles, "\n".join(troubles)
 
 
+@pytest.mark.long
 @pytest.mark.hard_cap(60)
 def test_gstreamer_publishes_and_is_judged_too(
     clip_of: Callable[[ClipSpec], Clip], origin: Origin, tmp_path: Path
