@@ -249,7 +249,9 @@ def test_every_rendition_goes_on_at_the_same_place(
         line.publish(media, seconds=7.5)
         line.goodbye()
 
-    with running_ladder(tmp_path, "144p,90p", rungs=SMALL_RUNGS) as origin:
+    with running_ladder(
+        tmp_path, "144p,90p", "--reconnect-grace-s", "30", rungs=SMALL_RUNGS
+    ) as origin:
         stream = origin.create_stream("ladder")
         probe = LadderProbe(origin, stream, names)
         probe.start()
