@@ -354,15 +354,16 @@ def test_dates_come_from_the_media_clock() -> None:
 
 
 def test_the_live_edge_has_a_date() -> None:
-    timeline = Timeline(token="t", started_at_s=1_000.5)
-    assert timeline.edge_ms is None
-    source = EVENTS.source()
-    timeline.apply([Presentation(target_duration_s=2, part_target_s=0.2), EVENTS.init()])
-    assert timeline.edge_ms is None
-    timeline.apply([source.part(), source.part()])
-    assert timeline.edge_ms == 1_000_900
-    timeline.apply([source.part(), source.end()])
-    assert timeline.edge_ms == 1_001_100
+    timeline, source = Timeline(token="t", started_at_s=1_000.5), EVENTS.source()
+    edges = [timeline.edge_ms]
+    for events in (
+        [Presentation(target_duration_s=2, part_target_s=0.2), EVENTS.init()],
+        [source.part(), source.part()],
+        [source.part(), source.end()],
+    ):
+        timeline.apply(events)
+        edges.append(timeline.edge_ms)
+    assert edges == [None, None, 1_000_900, 1_001_100]
 
 
 def test_there_is_nothing_behind_the_name_of_a_gap() -> None:
