@@ -76,10 +76,12 @@ class LiveStream:
 
     def add(self, rendition: LiveRendition) -> None:
         """Serve a rendition; `order` says where it stands."""
-        for sibling in self.renditions.values():
-            for marker in sibling.timeline.markers.values():
-                rendition.mark(marker)
-            break  # all have the same
+        siblings = self.renditions.values()
+        listed = {
+            name: one for sibling in siblings for name, one in sibling.timeline.markers.items()
+        }
+        for marker in listed.values():
+            rendition.mark(marker)
         self.renditions[rendition.name] = rendition
         rendition.on_change = self._on_change
         rendition.reports = partial(self._reports, rendition.name)
@@ -91,8 +93,16 @@ class LiveStream:
         return max([edge for edge in edges if edge is not None], default=None)
 
     def mark(self, marker: Marker) -> None:
-        """List a marker in every rendition; raises `hls.UsageError` where `Timeline.mark` does."""
-        for rendition in self.renditions.values():
+        """List a marker in every rendition that goes on, or in none.
+
+        Raises:
+            UsageError: One of them cannot list it, or all have ended.
+        """
+        renditions = list(self.renditions.values())
+        lasting = [one for one in renditions if not one.timeline.ended] or renditions
+        for rendition in lasting:
+            rendition.timeline.check_marker(marker)
+        for rendition in lasting:
             rendition.mark(marker)
 
     def expect(self, name: str) -> None:

@@ -327,9 +327,18 @@ class Timeline:
         """List a marker as a new version, until its time has left the window.
 
         Raises:
-            UsageError: The timeline has ended, there is one of that id, or there are `MAX_MARKERS`.
+            UsageError: As `check_marker`; nothing changed.
 
         Spec: 4.4.5.1.
+        """
+        self.check_marker(marker)
+        self.markers[marker.id] = marker
+        self._step()
+
+    def check_marker(self, marker: Marker) -> None:
+        """Raise UsageError if a marker cannot be listed now.
+
+        That is: the timeline has ended, there is one of that id, or there are `MAX_MARKERS`.
         """
         if self.ended:
             raise UsageError("the broadcast is over")
@@ -337,8 +346,6 @@ class Timeline:
             raise UsageError("there is a marker of that id already")
         if len(self.markers) >= MAX_MARKERS:
             raise UsageError(f"there are {MAX_MARKERS} markers already")
-        self.markers[marker.id] = marker
-        self._step()
 
     def end(self) -> None:
         """Add EXT-X-ENDLIST, in a version of its own and without a hint; once.

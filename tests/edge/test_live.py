@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pytest
+
 from edge.http.response import Response
 from edge.live import Container, LiveStream, LiveStreams
 from edge.table import Gate
+from hls.errors import UsageError
 from hls.marker import Marker
 from hls.request import Directives
 
@@ -404,3 +407,22 @@ def test_a_marker_is_in_every_rendition_and_in_those_that_come_later(
     low.ready()
     for feed in (high, low):
         assert b'#EXT-X-DATERANGE:ID="goal"' in body(feed.rendition.playlist(PLAIN))
+
+
+def test_a_marker_is_in_all_renditions_or_in_none(
+    live: LiveStreams, make_feed: Callable[..., "Feed"]
+) -> None:
+    high, low = make_feed("source"), make_feed("360p")
+    stream = live.open("s", {"source": high.rendition, "360p": low.rendition})
+    for feed in (high, low):
+        feed.ready()
+    low.rendition.mark(Marker(id="goal", start_ms=0))
+    with pytest.raises(UsageError, match="of that id"):
+        stream.mark(Marker(id="goal", start_ms=0))
+    assert not high.rendition.timeline.markers
+    low.rendition.end()  # one that has ended is no obstacle
+    stream.mark(Marker(id="goal", start_ms=0))
+    assert list(high.rendition.timeline.markers) == ["goal"]
+    high.rendition.end()
+    with pytest.raises(UsageError, match="over"):
+        stream.mark(Marker(id="late", start_ms=0))
