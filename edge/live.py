@@ -2,8 +2,8 @@
 
 Synchronous lookups and steps, like `edge.rendition`, of which a stream has one for each quality.
 
-May import: `hls`, `edge.rendition`, `edge.table`, `edge.http.response`. Spec: rfc8216bis-22,
-sections 4.4.5.4 (rendition reports), 4.4.6 (multivariant playlist), Appendix B.1 (caching).
+May import: `hls`, `edge.rendition`, `edge.table`, `edge.hls_response`, `edge.http.response`. Spec:
+rfc8216bis-22, sections 4.4.5.4 (rendition reports), 4.4.6 (multivariant playlist).
 """
 
 import hashlib
@@ -11,15 +11,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
-from edge.http.response import Response, error_response, make_response
-from edge.rendition import (
-    GONE,
-    MISSING_CACHE,
-    NOT_LIVE,
-    PLAIN_CACHE,
-    PLAYLIST_TYPE,
-    LiveRendition,
-)
+from edge.hls_response import GONE, MISSING_CACHE, NOT_LIVE, playlist_response
+from edge.http.response import Response, error_response
+from edge.rendition import LiveRendition
 from edge.table import Gate, ResponseTable
 from hls.marker import Marker
 from hls.multivariant import render_multivariant
@@ -157,13 +151,10 @@ class LiveStream:
         told, master = self._masters.get(container, (None, GONE))
         if told != (variants, iframes):
             text = render_multivariant(variants, iframes)
-            master = make_response(
-                200,
+            master = playlist_response(
                 (text,),
-                content_type=PLAYLIST_TYPE,
-                cache_control=PLAIN_CACHE,
-                etag=f'"{hashlib.sha256(text).hexdigest()[:32]}"',
-                packable=True,
+                etag=hashlib.sha256(text).hexdigest()[:32],
+                target_duration_s=listed[0].timeline.presentation.target_duration_s,
             )
             self._masters[container] = (variants, iframes), master
         return master

@@ -9,14 +9,20 @@ A playlist is rendered when it is first asked for in a version, and then shared 
 a stream that nobody watches costs no rendering. What else can be made of the same media, I-frames
 and a transport stream, is made when somebody asks.
 
-May import: `hls`, `edge.table`, `edge.ts`, `edge.http.response`. Spec: rfc8216bis-22, sections
-6.2.5.2 (blocking reload), 6.2.6 (preload hints), 6.2.2 (what stays available), Appendix B.1
-(caching).
+May import: `hls`, `edge.table`, `edge.ts`, `edge.hls_response`, `edge.http.response`. Spec:
+rfc8216bis-22, sections 6.2.5.2 (blocking reload), 6.2.6 (preload hints), 6.2.2 (what stays
+available).
 """
 
 from collections.abc import Callable, Sequence
 
-from edge.http.response import Response, error_response, make_response
+from edge.hls_response import (
+    GONE,
+    MISSING_CACHE,
+    media_response,
+    playlist_response,
+)
+from edge.http.response import Response, error_response
 from edge.table import Gate, ResponseTable
 from edge.ts import TsRendition
 from hls.iframes import IFrames
@@ -24,24 +30,6 @@ from hls.marker import Marker
 from hls.media import MediaEvent
 from hls.request import BadRequest, Directives, Ready, decide
 from hls.timeline import Timeline
-
-PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
-
-# A name holds the broadcast's token and its bytes never change: a day is far more than the six
-# target durations of B.1, and short enough that a cache forgets old broadcasts by itself.
-_MEDIA_CACHE = "public, max-age=86400, immutable"
-
-PLAIN_CACHE = "public, max-age=0, s-maxage=1"
-"""B.1 allows half a target duration. Browsers must ask again (a second is much latency); a shared
-cache may answer a crowd for one second."""
-
-_SHORT_PLAIN_CACHE = "public, max-age=0"  # where a second is more than half a target duration
-
-MISSING_CACHE = "public, max-age=1"
-"""A crowd that asks for what is not there asks once a second (B.1: at most a target duration)."""
-
-NOT_LIVE = error_response(404, "the stream is not live", cache_control=MISSING_CACHE)
-GONE = error_response(404, "this broadcast is over", cache_control=MISSING_CACHE)
 
 
 class LiveRendition:
@@ -124,18 +112,16 @@ class LiveRendition:
         if name.endswith(".ts"):
             return self.ts.segment(name)
         data = self.iframes.media(name)
-        return None if data is None else _media_response(name, (data,))
+        return None if data is None else media_response(name, (data,))
 
     def iframe_playlist(self) -> Response | None:
         """Answer a request for the I-frame playlist; None while there is none."""
         if self._iframe_playlist is None and self.timeline.ready:
-            self._iframe_playlist = make_response(
-                200,
+            timeline = self.timeline
+            self._iframe_playlist = playlist_response(
                 (self.iframes.playlist(),),
-                content_type=PLAYLIST_TYPE,
-                cache_control=PLAIN_CACHE,
-                etag=f'"{self.timeline.token}-{self.timeline.last_msn}-{self.timeline.ended}"',
-                packable=True,
+                etag=f"{timeline.token}-iframes-{timeline.last_msn}-{timeline.ended:d}",
+                target_duration_s=timeline.presentation.target_duration_s,
             )
         return self._iframe_playlist
 
@@ -147,7 +133,6 @@ class LiveRendition:
     def _swap(self) -> None:
         self._playlists.clear()
         self._iframe_playlist = None
-        self.iframes.follow()
         changes = self.timeline.changes
         self._table.publish(
             put={name: self._media_response(name) for name in changes.added},
@@ -181,35 +166,18 @@ class LiveRendition:
         twin = self._playlists.get((skip, not waited))
         # The other renditions go on while this version stands: its text is made once all the same.
         text = timeline.render(reports=self.reports(), skip=skip) if twin is None else twin.chunks
-        # B.1: what a blocking request got stays right for its URL, for six target durations.
-        target_s = timeline.presentation.target_duration_s
-        age_s = 6 * target_s
-        plain = PLAIN_CACHE if target_s >= 2 else _SHORT_PLAIN_CACHE
-        made = self._playlists[skip, waited] = make_response(
-            200,
+        made = self._playlists[skip, waited] = playlist_response(
             text,
-            content_type=PLAYLIST_TYPE,
-            cache_control=f"public, max-age={age_s}" if waited else plain,
-            etag=f'"{timeline.token}-{timeline.version}{"-delta" if skip else ""}"',
-            packable=True,
+            etag=f"{timeline.token}-{timeline.version}{'-delta' if skip else ''}",
+            target_duration_s=timeline.presentation.target_duration_s,
+            waited=waited,
         )
         return made
 
     def _media_response(self, name: str) -> Response:
         media = self.timeline.media(name)
         assert media is not None  # the timeline has just said that it is there
-        return _media_response(name, media.chunks)
-
-
-def _media_response(name: str, chunks: tuple[bytes, ...]) -> Response:
-    return make_response(
-        200,
-        chunks,
-        content_type="video/mp4",
-        cache_control=_MEDIA_CACHE,
-        accepts_ranges=True,
-        etag=f'"{name}"',
-    )
+        return media_response(name, media.chunks)
 
 
 def _nothing() -> None:

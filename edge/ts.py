@@ -9,12 +9,14 @@ Bounds: `MAX_KEPT_SEGMENTS` and `MAX_KEPT_BYTES` of muxed segments, the oldest g
 not fit is made anew. Beside them a line or two of text for each segment that can be fetched, which
 is the timeline's bound. A segment goes when the timeline lets its fMP4 twin go.
 
-May import: `hls`, `edge.http.response`. Spec: rfc8216bis-22, sections 3.1.1, 6.2.1, 6.2.2, B.1.
+May import: `hls`, `edge.hls_response`, `edge.http.response`. Spec: rfc8216bis-22, sections 3.1.1,
+6.2.1, 6.2.2.
 """
 
 from dataclasses import dataclass
 
-from edge.http.response import Response, make_response
+from edge.hls_response import media_response, playlist_response
+from edge.http.response import Response
 from hls.errors import UsageError
 from hls.multivariant import VariantInfo
 from hls.segment import Segment
@@ -31,10 +33,6 @@ served and not kept."""
 
 TS_PLAYLIST_NAME = "ts.m3u8"
 """Of the media playlist, beside the fMP4 one."""
-
-_PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
-_PLAYLIST_CACHE = "public, max-age=0, s-maxage=1"
-_MEDIA_CACHE = "public, max-age=86400, immutable"  # a name's bytes never change
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +109,10 @@ class TsRendition:
                 ended=timeline.ended,
             )
             tag = "-".join(str(int(value)) for value in state)
-            response = make_response(
-                200,
+            response = playlist_response(
                 (text,),
-                content_type=_PLAYLIST_TYPE,
-                cache_control=_PLAYLIST_CACHE,
-                etag=f'"{timeline.token}-ts-{tag}"',
-                packable=True,
+                etag=f"{timeline.token}-ts-{tag}",
+                target_duration_s=timeline.presentation.target_duration_s,
             )
             self._playlist = (state, response)
         return self._playlist[1]
@@ -139,14 +134,7 @@ class TsRendition:
         if known is None or known.tracks is None or twin is None:
             return None
         body = mux_segment(known.tracks, twin.chunks, msn=known.msn, start_ticks=known.start_ticks)
-        response = make_response(
-            200,
-            (body,),
-            content_type="video/mp2t",
-            cache_control=_MEDIA_CACHE,
-            accepts_ranges=True,
-            etag=f'"{name}"',
-        )
+        response = media_response(name, (body,), content_type="video/mp2t")
         self._kept[name] = response
         while len(self._kept) > MAX_KEPT_SEGMENTS or self.kept_bytes > MAX_KEPT_BYTES:
             del self._kept[next(iter(self._kept))]

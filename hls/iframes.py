@@ -42,9 +42,9 @@ _NS: Final = 1_000_000_000
 
 
 class IFrames:
-    """The I-frames of one timeline. It holds no media: what it names is made on demand.
+    """The I-frames of one timeline, which it only reads.
 
-    Call `follow` after every change of the timeline.
+    It holds no media: what it names is made on demand, and what nobody asks for costs nothing.
     """
 
     def __init__(self, timeline: "Timeline") -> None:
@@ -55,8 +55,8 @@ class IFrames:
         self._picture = re.compile(rf"iframe-{re.escape(timeline.token)}-(\d{{1,20}})\.m4s")
         self._init = re.compile(rf"iframe-init-{re.escape(timeline.token)}-(\d{{1,20}})\.mp4")
 
-    def follow(self) -> None:
-        """Measure the segments that have become complete. Cost: some 10 us for each."""
+    def _follow(self) -> None:
+        """Measure the segments that have become complete since. Cost: some 10 us for each."""
         new = []
         for segment in reversed(self._timeline.segments):
             if segment.msn <= self._seen_msn:
@@ -83,6 +83,7 @@ class IFrames:
         Args:
             uri: Of this playlist, relative to the multivariant playlist.
         """
+        self._follow()
         init = self._timeline.newest_init
         if init is None or init.video is None or not self._meter.announced.peak_bps:
             return None
@@ -106,6 +107,7 @@ class IFrames:
         timeline = self._timeline
         if not timeline.ready:
             raise UsageError("the first segment is not complete, so there is no playlist")
+        self._follow()
         lines = [
             "#EXTM3U\n"
             f"#EXT-X-VERSION:{PROTOCOL_VERSION}\n"

@@ -7,10 +7,11 @@ Spec: rfc8216bis-22, sections 6.2.5.2 (blocking reload) and 6.2.6 (preload hints
 
 from typing import Any
 
+from edge.hls_response import MISSING_CACHE, NOT_LIVE
 from edge.http.messages import Answer, Hold, Request
 from edge.http.response import Response, error_response
 from edge.live import Container, LiveStreams
-from edge.rendition import MISSING_CACHE, NOT_LIVE, LiveRendition
+from edge.rendition import LiveRendition
 from edge.table import Gate
 from hls.request import BadRequest, Directives, parse_directives
 
