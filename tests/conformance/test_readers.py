@@ -16,7 +16,7 @@ from tests.conformance.healthy import (
     playlist_text,
 )
 from tests.conformance.multivariant import parse_multivariant
-from tests.conformance.playlist import MAX_LINES, parse_media_playlist
+from tests.conformance.playlist import MAX_LINES, Segment, parse_media_playlist
 
 INIT = init_bytes(True, (320, 180))
 TEXT = playlist_text("high", (15, 1))
@@ -95,7 +95,7 @@ def test_a_playlist_is_read() -> None:
 
 
 def test_equal_segments_of_two_versions_are_one_object() -> None:
-    known: dict = {}  # type: ignore[type-arg]
+    known: dict[Segment, Segment] = {}
     one = parse_media_playlist(TEXT.encode(), known)
     other = parse_media_playlist(playlist_text("high", (15, 2)).encode(), known)
     assert one.segments[-1] is other.segments[-1]
