@@ -27,6 +27,7 @@ import structlog
 import trio
 
 from origin.transcode.capacity import Capacity, Costs
+from origin.transcode.child import ROOT, worker_environment
 from origin.transcode.machine import processor_name, usable_cores, video_devices
 from origin.transcode.rungs import (
     AUTO_ORDER,
@@ -57,12 +58,8 @@ NICENESS: Final = 10
 _FORMAT: Final = 1
 
 #: Whatever changes what a trial measures.
-_MEASURED_SOURCES: Final = ("trial.py", "decode.py", "encode.py", "scale.py")
+_MEASURED_SOURCES: Final = ("trial.py", "child.py", "decode.py", "encode.py", "scale.py")
 
-#: Where this very tree's packages are: the child must import the same ones.
-_ROOT: Final = Path(__file__).resolve().parents[2]
-
-_KEPT_VARIABLES: Final = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "HOME")
 
 log = structlog.get_logger("transcode")
 
@@ -268,7 +265,6 @@ async def _trial(*words: str, timeout_s: float) -> bytes:
     Raises:
         MeasureError: It could not be started, did not end well, or not in time.
     """
-    environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     output = b""
     command = [sys.executable, "-m", "origin.transcode.trial", *words]
     try:
@@ -277,8 +273,8 @@ async def _trial(*words: str, timeout_s: float) -> bytes:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd=_ROOT,
-            env=environment,
+            cwd=ROOT,
+            env=worker_environment(),
             start_new_session=True,
         )
     except OSError as error:

@@ -20,12 +20,9 @@ else. Its stderr goes nowhere: what it has to say comes as `wire.Fault`.
 May import origin's own and trio; not av.
 """
 
-import os
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -34,6 +31,7 @@ import trio
 from hls import MediaError
 from origin.metrics import TranscodeMetrics
 from origin.transcode import wire
+from origin.transcode.child import ROOT, worker_command, worker_environment
 from origin.transcode.ladder import Ladder
 
 HANG_S: Final = 1.7
@@ -64,9 +62,6 @@ MAX_PAUSE_S: Final = 8.0
 MAX_FAILURES: Final = 8
 FAILURES_S: Final = 300.0
 """So many failures within so long are the end of transcoding for the broadcast."""
-
-#: Where this very tree's packages are: the child must import the same ones.
-_ROOT: Final = Path(__file__).resolve().parents[2]
 
 log = structlog.get_logger("transcode")
 
@@ -151,8 +146,8 @@ class Supervisor:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                cwd=_ROOT,
-                env=_environment(),
+                cwd=ROOT,
+                env=worker_environment(),
                 start_new_session=True,  # a terminal's Ctrl-C is ours to deal with
             )
         except OSError as error:
@@ -265,14 +260,3 @@ class Supervisor:
 
     def _crash_reason(self) -> str:
         return "memory" if self._fault is not None and "memory" in self._fault else "crash"
-
-
-def worker_command(memory_bytes: int) -> list[str]:
-    """The command that runs a worker of this tree; nothing in it is secret."""
-    return [sys.executable, "-m", "origin.transcode", str(memory_bytes)]
-
-
-def _environment() -> dict[str, str]:
-    """What a worker sees of ours: enough to start Python, and no setting."""
-    kept = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "HOME")
-    return {name: os.environ[name] for name in kept if name in os.environ}

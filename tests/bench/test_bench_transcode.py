@@ -16,7 +16,6 @@ made up: test chart and noise, busier than most broadcasts.
 import os
 import statistics
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,13 +33,15 @@ from ffmpeg_cli import need_ffmpeg
 from transcode_runs import Source, load_source, luma_of, stream_of
 
 from origin.transcode import wire
+from origin.transcode.child import worker_command, worker_environment
 from origin.transcode.encode import encoder_options
 from origin.transcode.scale import Scaler
 
 pytestmark = pytest.mark.bench
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 4
+ROUNDS = 7
+MEMORY_MB = 2048
 CLIP_S = 4.0
 
 
@@ -135,8 +136,9 @@ def worker_cpu_s(ladder: Ladder, path: Path) -> float:
     pictures = pictures_of(source, ladder.fps)
     data = stream_of([ladder.setup, source.config, *pictures])
     process = subprocess.Popen(
-        [sys.executable, "-m", "origin.transcode"],
+        worker_command(MEMORY_MB * 1024 * 1024),
         cwd=ROOT,
+        env=worker_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -232,8 +234,9 @@ def test_latency_at_real_time(clip: Callable[[Ladder, bool], Path]) -> None:
     """From a picture's write to its sample's arrival. B-frames of the source are waited for."""
     source = load_source(clip(HD, False))
     process = subprocess.Popen(
-        [sys.executable, "-m", "origin.transcode"],
+        worker_command(MEMORY_MB * 1024 * 1024),
         cwd=ROOT,
+        env=worker_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

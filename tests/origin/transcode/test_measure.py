@@ -61,7 +61,7 @@ def trial(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Play:
         folder = tmp_path / "tree" / "origin" / "transcode"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "trial.py").write_text("import json, os, sys, time\n" + script)
-        monkeypatch.setattr(module, "_ROOT", tmp_path / "tree")
+        monkeypatch.setattr(module, "ROOT", tmp_path / "tree")
         monkeypatch.setenv("PYTHONPATH", str(tmp_path / "tree"))
 
     return play

@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from origin.transcode import supervisor
-from origin.transcode.supervisor import Supervisor, worker_command
+from origin.transcode.child import worker_command, worker_environment
+from origin.transcode.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from .conftest import Show
@@ -222,5 +223,5 @@ def test_nothing_secret_is_in_a_worker_s_command_or_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HEADRACE_ADMIN_TOKEN", "very-secret-token")
-    assert "very-secret-token" not in str(supervisor._environment())
+    assert "very-secret-token" not in str(worker_environment())
     assert worker_command(512)[1:3] == ["-m", "origin.transcode"]
