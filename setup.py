@@ -11,7 +11,14 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-EXTENSIONS = ("native._chunk", "native._fragment")  # listed, never globbed: a missing one is loud
+# Listed, never globbed: a missing one is loud. With the system's libraries that each needs.
+EXTENSIONS: dict[str, list[str]] = {
+    "native._chunk": [],
+    "native._fragment": [],
+    "native._request": [],
+    "native._tls": ["ssl", "crypto"],
+    "native._reactor": [],
+}
 SANITIZE = os.environ.get("HEADRACE_SANITIZE", "")
 DIRECTIVES = {
     "language_level": "3",
@@ -23,7 +30,7 @@ DIRECTIVES = {
 }
 
 
-def extension(name: str) -> Extension:
+def extension(name: str, libraries: list[str]) -> Extension:
     source = Path(*name.split(".")).with_suffix(".pyx")
     if not source.exists():
         raise SystemExit(f"{source} is missing; is it in MANIFEST.in?")
@@ -32,6 +39,7 @@ def extension(name: str) -> Extension:
     return Extension(
         name,
         [str(source)],
+        libraries=libraries,
         extra_compile_args=["-Wall", "-Wextra", "-Wno-unused-parameter", *optimise, *sanitize],
         extra_link_args=sanitize,
     )
@@ -46,7 +54,7 @@ def ext_modules() -> list[Extension]:
 
     return list(
         cythonize(
-            [extension(name) for name in EXTENSIONS],
+            [extension(name, libraries) for name, libraries in EXTENSIONS.items()],
             compiler_directives=DIRECTIVES,
             build_dir="build/cython",
             annotate=os.environ.get("HEADRACE_ANNOTATE") == "1",

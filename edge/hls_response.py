@@ -3,11 +3,12 @@
 Playlists and media come from several makers (`edge.rendition`, `edge.ts`, `edge.live`); how long a
 cache may keep them is one policy, and it is here.
 
-May import: `edge.http.response`. Spec: rfc8216bis-22, section 4 (media type), Appendix B.1
+May import: `edge.http.response`, `edge.life`. Spec: rfc8216bis-22, section 4 (media type), Appendix B.1
 (caching); RFC 9110, section 8.8.3 (entity tags).
 """
 
 from edge.http.response import Body, Response, error_response, make_response
+from edge.life import Life
 
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 
@@ -32,7 +33,12 @@ GONE = error_response(404, "this broadcast is over", cache_control=MISSING_CACHE
 
 
 def playlist_response(
-    text: tuple[Body, ...], *, etag: str, target_duration_s: int, waited: bool = False
+    text: tuple[Body, ...],
+    *,
+    etag: str,
+    target_duration_s: int,
+    waited: bool = False,
+    life: Life | None = None,
 ) -> Response:
     """Make the answer that is a playlist.
 
@@ -41,6 +47,7 @@ def playlist_response(
         etag: Entity tag without quotes; another text has another one.
         target_duration_s: Of the broadcast.
         waited: It is for a request that named what it waits for, and stays right for its URL.
+        life: Until when this server gives the same answer to the same URL.
     """
     if waited:
         cache_control = f"public, max-age={BLOCKED_TARGETS * target_duration_s}"
@@ -54,13 +61,25 @@ def playlist_response(
         cache_control=cache_control,
         etag=f'"{etag}"',
         packable=True,
+        life=life,
     )
 
 
 def media_response(
-    name: str, chunks: tuple[Body, ...], *, content_type: str = "video/mp4"
+    name: str,
+    chunks: tuple[Body, ...],
+    *,
+    content_type: str = "video/mp4",
+    life: Life | None = None,
 ) -> Response:
-    """Make the answer that is an init section, a segment, a part or an I-frame."""
+    """Make the answer that is an init section, a segment, a part or an I-frame.
+
+    Args:
+        name: Its last path segment, unique for its bytes.
+        chunks: The bytes, in pieces, which are kept.
+        content_type: Their media type.
+        life: Until when it can be fetched.
+    """
     return make_response(
         200,
         chunks,
@@ -68,4 +87,5 @@ def media_response(
         cache_control=_MEDIA_CACHE,
         accepts_ranges=True,
         etag=f'"{name}"',
+        life=life,
     )

@@ -9,12 +9,12 @@ A playlist is rendered when it is first asked for in a version, and then shared 
 a stream that nobody watches costs no rendering. What else can be made of the same media, I-frames
 and a transport stream, is made when somebody asks.
 
-May import: `hls`, `edge.table`, `edge.ts`, `edge.hls_response`, `edge.http.response`. Spec:
-rfc8216bis-22, sections 6.2.5.2 (blocking reload), 6.2.6 (preload hints), 6.2.2 (what stays
-available).
+May import: `hls`, `edge.life`, `edge.table`, `edge.ts`, `edge.hls_response`,
+`edge.http.response`. Spec: rfc8216bis-22, sections 6.2.5.2 (blocking reload), 6.2.6 (preload
+hints), 6.2.2 (what stays available).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from edge.hls_response import (
     GONE,
@@ -23,6 +23,7 @@ from edge.hls_response import (
     playlist_response,
 )
 from edge.http.response import Response, error_response
+from edge.life import Life
 from edge.table import Gate, ResponseTable
 from edge.ts import TsRendition
 from hls.iframes import IFrames
@@ -47,6 +48,8 @@ class LiveRendition:
         self._table: ResponseTable[Directives | str] = ResponseTable()
         # The playlist of this version by (is a delta update, was waited for).
         self._playlists: dict[tuple[bool, bool], Response] = {}
+        self._version = Life()
+        self._media: dict[str, Life] = {}  # of what is in the table
         self.iframes = IFrames(timeline)
         """Its pictures for trick play."""
         self.ts = TsRendition(name=name, timeline=timeline)
@@ -122,6 +125,7 @@ class LiveRendition:
                 (self.iframes.playlist(),),
                 etag=f"{timeline.token}-iframes-{timeline.last_msn}-{timeline.ended:d}",
                 target_duration_s=timeline.presentation.target_duration_s,
+                life=self._version,
             )
         return self._iframe_playlist
 
@@ -129,17 +133,28 @@ class LiveRendition:
         """Forget everything; held requests are answered 404."""
         self.on_change, self.reports = _nothing, bytes
         self._table.close(GONE)
+        self._version.end()
+        self._end_media(list(self._media))
 
     def _swap(self) -> None:
         self._playlists.clear()
         self._iframe_playlist = None
+        last, self._version = self._version, Life()
         changes = self.timeline.changes
         self._table.publish(
             put={name: self._media_response(name) for name in changes.added},
             drop=changes.removed,
             judge=self._judge,
         )
+        last.end()
+        self._end_media(changes.removed)
         self.on_change()
+
+    def _end_media(self, names: Iterable[str]) -> None:
+        for name in names:
+            life = self._media.pop(name, None)
+            if life is not None:
+                life.end()
 
     def _judge(self, key: Directives | str) -> Response | None:
         if not isinstance(key, str):
@@ -171,13 +186,16 @@ class LiveRendition:
             etag=f"{timeline.token}-{timeline.version}{'-delta' if skip else ''}",
             target_duration_s=timeline.presentation.target_duration_s,
             waited=waited,
+            life=self._version,
         )
         return made
 
     def _media_response(self, name: str) -> Response:
         media = self.timeline.media(name)
         assert media is not None  # the timeline has just said that it is there
-        return media_response(name, media.chunks)
+        self._end_media((name,))  # a name that comes again is another object
+        life = self._media[name] = Life()
+        return media_response(name, media.chunks, life=life)
 
 
 def _nothing() -> None:

@@ -1,15 +1,25 @@
 """Kernels on bytes, one for each hot path, and the selector between their two implementations.
 
-``HEADRACE_PURE=1`` selects the Python twins (``_chunk_py``, ``_fragment_py``), which are the
-readable specifications; otherwise the Cython builds are imported, and a missing or broken build is
-an ``ImportError``: nothing falls back in silence. This module is the only importer of either. The
-package imports nothing else of the project and keeps no policy: limits are arguments.
+``HEADRACE_PURE=1`` selects the Python twins (``_chunk_py``, ``_fragment_py``, ``_request_py``),
+which are the readable specifications; otherwise the Cython builds are imported, and a missing or
+broken build is an ``ImportError``: nothing falls back in silence. This module is the only importer
+of either. The package imports nothing else of the project and keeps no policy: limits are
+arguments.
 """
 
 import os
 from typing import TYPE_CHECKING, Literal
 
-from native._types import ChunkError, FragmentSample, RawMessage, TrackRun
+from native._reactor_types import ReactorCounters, ReactorEvent, ReactorLimits
+from native._tls_types import EncryptedKeyError, TlsError, TlsWant
+from native._types import (
+    ChunkError,
+    FragmentSample,
+    NotPlain,
+    PlainRequest,
+    RawMessage,
+    TrackRun,
+)
 
 IMPLEMENTATION: Literal["c", "py"]
 """Which of the two the names below are."""
@@ -19,20 +29,40 @@ IMPLEMENTATION: Literal["c", "py"]
 if TYPE_CHECKING or os.environ.get("HEADRACE_PURE") == "1":
     from native._chunk_py import ChunkReader
     from native._fragment_py import write_fragment
+    from native._request_py import scan_request
 
     IMPLEMENTATION = "py"
 else:
     from native._chunk import ChunkReader
     from native._fragment import write_fragment
+    from native._request import scan_request
 
     IMPLEMENTATION = "c"
 
+# These have no twin: without them `edge.http` serves with h11 and with Python's own ssl.
+if TYPE_CHECKING or os.environ.get("HEADRACE_PURE") != "1":
+    from native._reactor import Blob, Reactor
+    from native._tls import TlsContext, TlsSocket
+
 __all__ = [
     "IMPLEMENTATION",
+    "Blob",
     "ChunkError",
     "ChunkReader",
+    "EncryptedKeyError",
     "FragmentSample",
+    "NotPlain",
+    "PlainRequest",
     "RawMessage",
+    "Reactor",
+    "ReactorCounters",
+    "ReactorEvent",
+    "ReactorLimits",
+    "TlsContext",
+    "TlsError",
+    "TlsSocket",
+    "TlsWant",
     "TrackRun",
+    "scan_request",
     "write_fragment",
 ]

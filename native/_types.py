@@ -1,12 +1,13 @@
 """The values that cross the border of the kernels, shared by the C and the Python twin of each.
 
 Plain records, one exception, and the checks of arguments that must read the same in both twins. No
-protocol logic: that is in ``_chunk_py.py`` and ``_fragment_py.py`` (the specifications) and in
-their Cython twins. Imports the standard library only.
+protocol logic: that is in ``_chunk_py.py``, ``_fragment_py.py`` and ``_request_py.py`` (the
+specifications) and in their Cython twins. Imports the standard library only.
 """
 
 import operator
 from collections.abc import Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -59,6 +60,32 @@ class TrackRun(NamedTuple):
     """Decode time of the first sample in ticks, 0 to 2**63 - 1 (``tfdt`` version 1)."""
     samples: Sequence[FragmentSample]
     """In decode order, at least one."""
+
+
+class NotPlain(Enum):
+    """Why `scan_request` returns no request."""
+
+    NEED_DATA = "need data"
+    """The head is not complete, and may become plain."""
+    ODD = "odd"
+    """It is not plain, whatever follows: for h11 to judge."""
+
+
+class PlainRequest(NamedTuple):
+    """The head of one request that asks for a file and for nothing else."""
+
+    head_bytes: int
+    """From the request line to the blank line; the next request begins there."""
+    is_head: bool
+    """HEAD; otherwise GET."""
+    accepts_gzip: bool
+    """Whether Accept-Encoding names gzip."""
+    keeps_alive: bool
+    """False after ``Connection: close``: there is no next request."""
+    key: bytes
+    """``g`` or ``i`` (gzip accepted or not), the path, and the parameters an answer depends on."""
+    cmcd: bytes
+    """Value of the query's CMCD (CTA-5004), still escaped; empty if there is none."""
 
 
 def checked_limit(name: str, value: int) -> int:

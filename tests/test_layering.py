@@ -68,7 +68,8 @@ def test_one_bridge_knows_both_vocabularies() -> None:
 
 
 def test_only_the_selector_imports_a_twin() -> None:
-    twins = {"native._chunk", "native._chunk_py", "native._fragment", "native._fragment_py"}
+    kernels = ("_chunk", "_fragment", "_request")
+    twins = {f"native.{kernel}{suffix}" for kernel in kernels for suffix in ("", "_py")}
     for package in OURS - {"tests"}:
         for path in modules(package):
             if path != ROOT / "native" / "__init__.py":

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-KERNELS = ("_chunk", "_fragment")
+KERNELS = ("_chunk", "_fragment", "_request")
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,9 @@ Responses come with their header block rendered (`edge.http.response`), so h11 i
 them; it is told that a message with no body went out, which moves its state machine (keep-alive,
 close, pipelining) exactly as the real one does.
 
-A connection can change hands between two requests: `detach` returns the stream and the bytes read,
-and the constructor takes bytes that somebody else has read (docs/architecture.md, Serving).
+A connection can change hands between two requests: `adopt` is offered the stream with the first
+bytes of each, `detach` gives both away, and the constructor takes bytes that somebody else has read
+(docs/architecture.md, Serving).
 
 After a failed or cancelled send the connection is finished: an unknown part of the bytes went out.
 
@@ -20,11 +21,13 @@ Spec: RFC 9112 (HTTP/1.1), RFC 9110 section 10.1.1 (100-continue).
 """
 
 import contextlib
+from collections.abc import Callable
 
 import h11
 import structlog
 import trio
 
+from edge.http.budget import Budget
 from edge.http.messages import (
     OUR_FAULT,
     TOO_LONG,
@@ -74,6 +77,8 @@ class HttpConnection:
         settings: Limits and time-outs.
         date: Shared by all connections of a server.
         received: Bytes that were read from the stream before it came here.
+        adopt: Offered the stream and what was read of the next request; if it says True, somebody
+            else serves the connection from there.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class HttpConnection:
         settings: HttpSettings,
         date: DateLine,
         received: bytes = b"",
+        adopt: Callable[[trio.abc.Stream, bytes], bool] | None = None,
     ) -> None:
         self.id = next_connection_id()
         """Names this connection in the logs; unique in the process."""
@@ -97,6 +103,8 @@ class HttpConnection:
         self._resting: trio.CancelScope | None = None  # while idle or held: what `drain` cuts short
         self._draining = False
         self._served = 0
+        self._adopt = adopt
+        self._budget = Budget(settings.requests_burst, settings.requests_per_s)
 
     async def run(self) -> None:
         """Serve requests until the connection ends, then close the stream.
@@ -147,6 +155,9 @@ class HttpConnection:
             if head is None:
                 return False
             self._served += 1
+            if not self._budget.spend(trio.current_time()):
+                self._draining = True  # this is the last answer
+                raise HttpError(429, "too many requests", Retry_After="1")
             request = self._check_head(head)
             answer = self._app.route(request)
             if type(answer) is Response:
@@ -174,7 +185,7 @@ class HttpConnection:
         return await self._finish(response, head_only=request.method == "HEAD")
 
     async def _read_head(self) -> h11.Request | None:
-        """Return the next request, or None if the peer is done or silent, or we are draining."""
+        """Return the next request; None if the peer is done or silent, or there is none for us."""
         connection, settings = self._h11, self._settings
         event = connection.next_event()
         if event is h11.NEED_DATA:
@@ -188,6 +199,8 @@ class HttpConnection:
                 while event is h11.NEED_DATA:
                     data = await self._stream.receive_some(_READ_BYTES)
                     if data and not started:
+                        if self._adopt is not None and self._adopt(self._stream, bytes(data)):
+                            return None
                         started, self._resting = True, None
                         scope.deadline = trio.current_time() + settings.head_timeout_s
                     connection.receive_data(bytes(data))

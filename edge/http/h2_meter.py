@@ -8,14 +8,16 @@ It stands before `h2` because there some things cannot be bounded or seen: a fra
 is refused only when it is there whole, header blocks are collected for 64 frames, and frames on
 closed streams make no event.
 
-Invariant: constant memory; time is an argument. May import: `edge.http.settings`, h2's names; no
-Trio. Spec: RFC 9113 sections 4.1 (frames), 6 (their types), 10.5 (denial of service).
+Invariant: constant memory; time is an argument. May import: `edge.http.budget`,
+`edge.http.settings`, h2's names; no Trio. Spec: RFC 9113 sections 4.1 (frames), 6 (their types),
+10.5 (denial of service).
 """
 
 from collections.abc import Iterator
 
 from h2.errors import ErrorCodes
 
+from edge.http.budget import Budget
 from edge.http.settings import Http2Settings
 
 MAX_FRAME_BYTES = 16 * 1024
@@ -48,34 +50,6 @@ class AbuseError(Exception):
     def __init__(self, code: ErrorCodes, reason: str) -> None:
         super().__init__(reason)
         self.code = code
-
-
-class Budget:
-    """A token bucket.
-
-    Args:
-        burst: What can be spent at once.
-        per_s: What comes back in a second.
-    """
-
-    __slots__ = ("_burst", "_left", "_per_s", "_spent_at_s")
-
-    def __init__(self, burst: float, per_s: float) -> None:
-        self._burst = self._left = burst
-        self._per_s = per_s
-        self._spent_at_s: float | None = None
-
-    def spend(self, now_s: float) -> bool:
-        """Take one; False if there was none."""
-        if self._spent_at_s is not None:
-            self.earn((now_s - self._spent_at_s) * self._per_s)
-        self._spent_at_s = now_s
-        self._left -= 1
-        return self._left >= 0
-
-    def earn(self, count: float) -> None:
-        """Put some back; never more than the burst."""
-        self._left = min(self._burst, self._left + count)
 
 
 class FrameHeads:

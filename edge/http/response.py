@@ -5,7 +5,7 @@ copied per viewer. Only `Date` and `Connection` differ between two sendings; the
 them (`DateLine`) between `head` and the blank line. What a single request may change about it
 (a 304, a range, gzip) is `representation`'s.
 
-May import: nothing of ours. Spec: RFC 9110 (fields), RFC 9112 (layout), Fetch (CORS).
+May import: `edge.life`. Spec: RFC 9110 (fields), RFC 9112 (layout), Fetch (CORS).
 """
 
 import time
@@ -17,6 +17,8 @@ from http import HTTPStatus
 
 import msgspec
 import trio
+
+from edge.life import Life
 
 # On every response, errors too: without it a player in another page sees status 0 instead of 404.
 _CORS = (
@@ -57,6 +59,8 @@ class Response:
     """Entity tag, strong, with its quotes; None where there is nothing to compare."""
     packable: bool = False
     """A 200 whose body may also be sent as gzip."""
+    life: Life | None = field(default=None, compare=False, repr=False)
+    """How long it stays the answer of its URL; None: it answers the request that was asked."""
     _packed: "list[Response]" = field(default_factory=list, compare=False, repr=False)
 
     def packed(self) -> "Response":
@@ -78,6 +82,7 @@ def make_response(
     accepts_ranges: bool = False,
     etag: str | None = None,
     packable: bool = False,
+    life: Life | None = None,
     extra: Mapping[str, str] | None = None,
 ) -> Response:
     """Render the header block of a response.
@@ -90,6 +95,7 @@ def make_response(
         accepts_ranges: Serve parts of the body too; only for a 200.
         etag: Entity tag with its quotes: the same bytes under the same tag, for ever.
         packable: Serve it as gzip too, to whoever accepts that; only for a 200.
+        life: How long it stays the answer of its URL, if it does at all.
         extra: Further fields. The caller vouches that they hold no CR or LF.
 
     Cost: one join of about ten short strings.
@@ -119,11 +125,17 @@ def make_response(
         accepts_ranges,
         etag,
         packable,
+        life,
     )
 
 
 def derive_response(
-    response: Response, status: int, chunks: tuple[Body, ...], changes: Mapping[str, str | None]
+    response: Response,
+    status: int,
+    chunks: tuple[Body, ...],
+    changes: Mapping[str, str | None],
+    *,
+    life: Life | None = None,
 ) -> Response:
     """Make a response like another one, with some fields replaced, added or (None) left out.
 
@@ -132,6 +144,7 @@ def derive_response(
         status: Its status.
         chunks: Its body. Content-Length is only right if `changes` has it.
         changes: Fields by name, in the spelling of `make_response`.
+        life: How long it stays the answer to requests like this one.
     """
     new = {name.lower().encode(): (name, value) for name, value in changes.items()}
     fields: list[tuple[bytes, bytes]] = [pair for pair in response.fields if pair[0] not in new]
@@ -146,7 +159,13 @@ def derive_response(
             lines.append(f"{name}: {value}".encode("latin-1"))
     head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, _REASONS[status], b"\r\n".join(lines))
     return Response(
-        status, tuple(fields), head, chunks, sum(map(len, chunks)), etag=changes.get("ETag")
+        status,
+        tuple(fields),
+        head,
+        chunks,
+        sum(map(len, chunks)),
+        etag=changes.get("ETag"),
+        life=life,
     )
 
 
@@ -159,7 +178,7 @@ def _gzip(response: Response) -> Response:
     }
     if response.etag is not None:  # other bytes, so another strong tag (RFC 9110 8.8.3)
         changes["ETag"] = f'{response.etag[:-1]}-gzip"'
-    return derive_response(response, 200, (body,), changes)
+    return derive_response(response, 200, (body,), changes, life=response.life)
 
 
 def json_response(

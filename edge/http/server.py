@@ -1,28 +1,38 @@
 """Listeners, connection limits and the graceful stop of the HTTP server.
 
 One task per listener accepts, one task per connection serves (`edge.http.connection`, over TLS
-perhaps `edge.http.h2_connection`). All live in `serve_http`'s nursery and end with it. A connection
-counts from the moment it is accepted: a TLS handshake that stalls holds a place that is limited,
-for a time that is limited.
+perhaps `edge.http.h2_connection`), and one task pumps the reactor, to which plain player requests
+go with their connections (`edge.http.delivery`). All live in `serve_http`'s nursery and end with
+it. A connection counts from the moment it is accepted to its end, whoever serves it: a TLS
+handshake that stalls holds a place that is limited, for a time that is limited.
 
 Nothing about one connection can end the server: its `run` lets only cancellation out.
 """
 
 import errno
+import itertools
 import ssl
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 import trio
 
+import native
 from edge.http.connection import HttpConnection
+from edge.http.delivery import Delivery
 from edge.http.h2_connection import Http2Connection
 from edge.http.messages import Application
 from edge.http.response import DateLine, error_response
 from edge.http.settings import HttpSettings
 from edge.http.tls import Connection, TlsConnection
+
+if TYPE_CHECKING:
+    from native import ReactorCounters
 
 _logger = structlog.get_logger(__name__)
 
@@ -47,7 +57,7 @@ async def serve_http(
     tls_listeners: Sequence[trio.abc.Listener[trio.abc.Stream]] = (),
     tls_context: Context | None = None,
     stop: trio.Event | None = None,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    task_status: "trio.TaskStatus[Figures]" = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an application until cancelled, or until `stop` is set and the rest has drained.
 
@@ -59,24 +69,58 @@ async def serve_http(
         tls_context: Asked once for each of those; not needed where there are none.
         stop: Set it for a graceful end: no new connections, current answers are finished, idle
             connections closed, held requests answered 503, all within `drain_timeout_s`.
-        task_status: Reports that connections are being accepted.
+        task_status: Reports that connections are being accepted, with what to read figures from.
 
     Cancellation: cuts every connection at once.
     """
     server = _Server(app, settings or HttpSettings())
     async with trio.open_nursery() as nursery:
+        await server.start(nursery)
         async with trio.open_nursery() as accept_nursery:
             for listener in listeners:
-                accept_nursery.start_soon(server.accept, listener, None, nursery)
+                accept_nursery.start_soon(server.accept, listener, None)
             for listener in tls_listeners:
                 assert tls_context is not None
-                accept_nursery.start_soon(server.accept, listener, tls_context, nursery)
-            task_status.started()
+                accept_nursery.start_soon(server.accept, listener, tls_context)
+            task_status.started(server)
             if stop is not None:
                 await stop.wait()
                 accept_nursery.cancel_scope.cancel()
         server.drain()
         nursery.cancel_scope.deadline = trio.current_time() + server.settings.drain_timeout_s
+
+
+class Figures(Protocol):
+    """What a server counts; read it whenever you like."""
+
+    @property
+    def connections(self) -> int:
+        """Open now, of whatever kind."""
+        ...
+
+    @property
+    def adopted(self) -> int:
+        """Of those, the ones that the reactor serves."""
+        ...
+
+    @property
+    def parked(self) -> int:
+        """Of those, the ones whose request is held."""
+        ...
+
+    @property
+    def reactor(self) -> "ReactorCounters | None":
+        """What the reactor has done so far; None if there is none."""
+        ...
+
+
+@dataclass(slots=True)
+class _Place:
+    """What a connection takes up from accept to close."""
+
+    network: str
+    holder: object = None
+    """Who serves it now."""
 
 
 class _Server:
@@ -86,15 +130,47 @@ class _Server:
         self.settings = settings
         self._app = app
         self._date = DateLine()
-        self._connections: set[Connection] = set()
-        self._by_address: Counter[str] = Counter()
+        self._connections: set[Connection] = set()  # that have a task
+        self._tags = itertools.count()
+        self._open: dict[int, _Place] = {}  # every connection, by its tag
+        self._by_network: Counter[str] = Counter()
         self._refusing = 0
+        self._is_draining = False
+        self._delivery: Delivery | None = None
+        self._nursery: trio.Nursery
+
+    @property
+    def connections(self) -> int:
+        """See `Figures`."""
+        return len(self._open)
+
+    @property
+    def adopted(self) -> int:
+        """See `Figures`."""
+        return 0 if self._delivery is None else len(self._delivery)
+
+    @property
+    def parked(self) -> int:
+        """See `Figures`."""
+        counters = self.reactor
+        return 0 if counters is None else counters.parked
+
+    @property
+    def reactor(self) -> "ReactorCounters | None":
+        """See `Figures`."""
+        return None if self._delivery is None else self._delivery.counters
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Begin with what serves connections; they live in this nursery."""
+        self._nursery = nursery
+        if native.IMPLEMENTATION == "c":
+            self._delivery = Delivery(
+                self._app, settings=self.settings, date=self._date, owner=self
+            )
+            await nursery.start(self._delivery.run)
 
     async def accept(
-        self,
-        listener: trio.abc.Listener[trio.abc.Stream],
-        context: Context | None,
-        connection_nursery: trio.Nursery,
+        self, listener: trio.abc.Listener[trio.abc.Stream], context: Context | None
     ) -> None:
         """Accept for ever, and close the listener in the end."""
         is_failing = False
@@ -114,50 +190,88 @@ class _Server:
                 # Counted here, not in the new task: a burst must not slip through.
                 address = _address_of(stream)
                 if not self._is_full(address):
-                    connection = self._connect(stream, context)
-                    network = _network_of(address)
-                    self._connections.add(connection)
-                    self._by_address[network] += 1
-                    connection_nursery.start_soon(self._serve, connection, network)
+                    tag = next(self._tags)
+                    place = self._open[tag] = _Place(_network_of(address))
+                    self._by_network[place.network] += 1
+                    self._begin(self._connect(stream, context, tag), tag)
                 elif context is None and self._refusing < _MAX_REFUSING:
                     self._refusing += 1
-                    connection_nursery.start_soon(self._refuse, stream)
+                    self._nursery.start_soon(self._refuse, stream)
                 else:  # over TLS a refusal in words would cost a handshake
                     await trio.aclose_forcefully(stream)
 
     def drain(self) -> None:
         """Ask every connection to end after what it is doing."""
+        self._is_draining = True
         for connection in self._connections:
             connection.drain()
+        if self._delivery is not None:
+            self._delivery.drain()
 
-    def _connect(self, stream: trio.abc.Stream, context: Context | None) -> Connection:
+    def take_back(self, stream: trio.abc.Stream, received: bytes, tag: int) -> None:
+        """Serve under h11 what the reactor had and did not understand."""
+        connection = self._speak(tag, stream, is_http2=False, received=received)
+        if self._is_draining:
+            connection.drain()
+        self._begin(connection, tag)
+
+    def ended(self, tag: int) -> None:
+        """A connection is closed: it does not count any more."""
+        network = self._open.pop(tag).network
+        self._by_network[network] -= 1
+        if not self._by_network[network]:
+            del self._by_network[network]
+
+    def _connect(self, stream: trio.abc.Stream, context: Context | None, tag: int) -> Connection:
         if context is None:
-            return self._speak(stream, is_http2=False)
+            return self._speak(tag, stream, is_http2=False)
         return TlsConnection(
             stream,
             context(),
-            serve=self._speak,
+            serve=partial(self._speak, tag),
             handshake_timeout_s=self.settings.handshake_timeout_s,
         )
 
-    def _speak(self, stream: trio.abc.Stream, is_http2: bool) -> Connection:
-        speaker = Http2Connection if is_http2 else HttpConnection
-        return speaker(stream, self._app, settings=self.settings, date=self._date)
+    def _speak(
+        self, tag: int, stream: trio.abc.Stream, is_http2: bool, received: bytes = b""
+    ) -> Connection:
+        if is_http2:
+            return Http2Connection(stream, self._app, settings=self.settings, date=self._date)
+        return HttpConnection(
+            stream,
+            self._app,
+            settings=self.settings,
+            date=self._date,
+            received=received,
+            adopt=partial(self._adopt, tag),
+        )
+
+    def _adopt(self, tag: int, stream: trio.abc.Stream, received: bytes) -> bool:
+        delivery = self._delivery
+        if delivery is None or not delivery.adopt(stream, received, tag):
+            return False
+        self._open[tag].holder = delivery
+        return True
 
     def _is_full(self, address: str) -> bool:
-        if len(self._connections) >= self.settings.max_connections:
+        if len(self._open) >= self.settings.max_connections:
             return True
         limit = self.settings.max_connections_per_address
-        return self._by_address[_network_of(address)] >= limit and not _is_loopback(address)
+        return self._by_network[_network_of(address)] >= limit and not _is_loopback(address)
 
-    async def _serve(self, connection: Connection, network: str) -> None:
+    def _begin(self, connection: Connection, tag: int) -> None:
+        self._open[tag].holder = connection
+        self._connections.add(connection)
+        self._nursery.start_soon(self._serve, connection, tag)
+
+    async def _serve(self, connection: Connection, tag: int) -> None:
         try:
             await connection.run()
         finally:
             self._connections.discard(connection)
-            self._by_address[network] -= 1
-            if not self._by_address[network]:
-                del self._by_address[network]
+            place = self._open.get(tag)
+            if place is not None and place.holder is connection:  # else: it was given away
+                self.ended(tag)
 
     async def _refuse(self, stream: trio.abc.Stream) -> None:
         try:

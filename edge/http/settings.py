@@ -90,6 +90,13 @@ class HttpSettings:
     handler_timeout_s: float = 30.0
     """For an API handler: 503 above."""
 
+    requests_burst: int = 1000
+    """Requests of one connection at once; 429 and the end above. A player asks ten times a second,
+    an edge or a proxy for a hundred players."""
+
+    requests_per_s: float = 500.0
+    """The same, each second."""
+
     send_timeout_s: float = 15.0
     """For an answer to be taken by the peer's side, plus its size at `min_send_rate_bytes_s`."""
 

@@ -1,6 +1,8 @@
 """TLS for the HTTP server: the certificate, watched for changes, and the handshake.
 
-ALPN offers `h2` and `http/1.1`; a client that names neither is spoken to in HTTP/1.1.
+ALPN offers `h2` and `http/1.1`; a client that names neither is spoken to in HTTP/1.1. TLS itself is
+OpenSSL's on the descriptor (`edge.http.tls_stream`); with `HEADRACE_PURE=1` it is
+`trio.SSLStream`. `make_context` is the choice, and the rest follows the type of the context.
 
 A certificate is renewed in place by whatever got it (certbot, a mounted secret). The files are
 looked at when a connection comes, at most every `CHECK_S`; a pair that has changed serves the
@@ -16,10 +18,16 @@ import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import structlog
 import trio
+
+import native
+from edge.http.tls_stream import TlsStream
+
+if TYPE_CHECKING:
+    from native import TlsContext
 
 _logger = structlog.get_logger(__name__)
 
@@ -32,11 +40,51 @@ HTTP2 = "h2"
 # Of TLS 1.2: forward secrecy and authenticated encryption, what RFC 9113 9.2.2 leaves of it.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
-TlsStream: TypeAlias = "trio.SSLStream[trio.abc.Stream]"
+_ALPN = (HTTP2.encode(), b"http/1.1")
+
+ServerContext: TypeAlias = "TlsContext | ssl.SSLContext"
+"""What a connection needs of a certificate: of our own OpenSSL, or of Python's."""
 
 
 class CertificateError(Exception):
     """A certificate or its key cannot be used; the text is one line that names the file."""
+
+
+def make_native_context(chain: Path, key: Path) -> "TlsContext":
+    """Make the context for `TlsStream`.
+
+    Raises:
+        native.TlsError: The files cannot be used.
+    """
+    return native.TlsContext(
+        os.fsencode(chain), os.fsencode(key), ciphers=_CIPHERS.encode(), alpn=_ALPN
+    )
+
+
+def make_python_context(chain: Path, key: Path) -> ssl.SSLContext:
+    """Make the context for `trio.SSLStream`, to the same rules.
+
+    Raises:
+        native.EncryptedKeyError, OSError, ValueError: The files cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.set_alpn_protocols([name.decode() for name in _ALPN])
+    context.load_cert_chain(chain, key, password=_no_password)
+    return context
+
+
+def _no_password() -> str:
+    """Without this, OpenSSL would ask at the terminal, and wait."""
+    raise native.EncryptedKeyError("the private key is encrypted")
+
+
+make_context: Callable[[Path, Path], ServerContext] = (
+    make_native_context if native.IMPLEMENTATION == "c" else make_python_context
+)
+"""Which of the two serves."""
 
 
 class Certificate:
@@ -45,19 +93,27 @@ class Certificate:
     Args:
         chain: The certificate, followed by its intermediate ones.
         key: Its private key, not encrypted; None: it is in the same file.
+        make: Loads the two.
 
     Raises:
         CertificateError: They cannot be used.
     """
 
-    def __init__(self, chain: Path, key: Path | None = None) -> None:
+    def __init__(
+        self,
+        chain: Path,
+        key: Path | None = None,
+        *,
+        make: Callable[[Path, Path], ServerContext] = make_context,
+    ) -> None:
+        self._make = make
         self._chain = chain
         self._key = chain if key is None else key
         self._seen = self._look()
         self._context = self._load()
         self._check_at_s = float("-inf")
 
-    def context(self) -> ssl.SSLContext:
+    def context(self) -> ServerContext:
         """Return the context for a new connection, made anew if the files have changed.
 
         Cost: nothing but every `CHECK_S`, then two stats; reading the files (a millisecond) only
@@ -92,31 +148,23 @@ class Certificate:
                 seen.append((found.st_ino, found.st_mtime_ns, found.st_size))
         return seen
 
-    def _load(self) -> ssl.SSLContext:
+    def _load(self) -> ServerContext:
         for path in (self._chain, self._key):
             try:
                 path.read_bytes()
             except OSError as error:  # ssl would not say which of the two
                 raise CertificateError(f"{path}: {error.strerror or error}") from None
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(_CIPHERS)
-        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-        context.set_alpn_protocols([HTTP2, "http/1.1"])
         try:
-            context.load_cert_chain(self._chain, self._key, password=_no_password)
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            if "MISMATCH" in str(error):
+            return self._make(self._chain, self._key)
+        except native.EncryptedKeyError as error:
+            reason = f"{error}; nobody is here to give its password"
+            raise CertificateError(reason) from None
+        except (native.TlsError, OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            if "mismatch" in str(error).lower():
                 what = f"the key in {self._key} is not its own"
             else:
                 what = f"it or the key in {self._key} is not PEM"
             raise CertificateError(f"{self._chain}: {what}") from None
-        return context
-
-
-def _no_password() -> str:
-    """Without this, OpenSSL would ask at the terminal, and wait."""
-    raise CertificateError("the private key is encrypted; nobody is here to give its password")
 
 
 class Connection(Protocol):
@@ -144,12 +192,12 @@ class TlsConnection:
     def __init__(
         self,
         stream: trio.abc.Stream,
-        context: ssl.SSLContext,
+        context: ServerContext,
         *,
         serve: Callable[[trio.abc.Stream, bool], Connection],
         handshake_timeout_s: float,
     ) -> None:
-        self._stream: TlsStream = trio.SSLStream(stream, context, server_side=True)
+        self._stream = _begin_tls(stream, context)
         self._serve = serve
         self._timeout_s = handshake_timeout_s
         self._handshake = trio.CancelScope()
@@ -182,3 +230,15 @@ class TlsConnection:
             else:
                 return True
         return False
+
+
+def _begin_tls(
+    stream: trio.abc.Stream, context: ServerContext
+) -> "TlsStream | trio.SSLStream[trio.abc.Stream]":
+    """Put TLS on a stream, which belongs to the new one."""
+    if isinstance(context, ssl.SSLContext):
+        return trio.SSLStream(stream, context, server_side=True)
+    assert isinstance(stream, trio.SocketStream)
+    tls = native.TlsSocket(context, stream.socket.fileno())
+    stream.socket.detach()  # not before: if that had raised, the socket would be nobody's
+    return TlsStream(tls)

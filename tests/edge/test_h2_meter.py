@@ -19,7 +19,8 @@ from hyperframe.frame import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.http.h2_meter import AbuseError, Budget, FrameHeads, FrameMeter
+from edge.http.budget import Budget
+from edge.http.h2_meter import AbuseError, FrameHeads, FrameMeter
 from edge.http.settings import Http2Settings
 
 FRAMES = [

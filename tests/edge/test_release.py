@@ -2,7 +2,8 @@
 
 Memory is that of this process, in which the clients live too; they are bare sockets. It is read
 from the kernel, so it has pages that other tests left free: the figure errs to the small side by
-what those are, and the clients make it err to the other. A bound of 25 KiB leaves room for both.
+what those are, and the clients make it err to the other. DESIGN's bounds, 4 KiB in the reactor and
+25 KiB in a Trio task, leave room for both.
 """
 
 import os
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from edge.http.server import serve_http
+import native
+from edge.http.server import Figures, serve_http
 from edge.table import Gate
 from hls.request import Directives
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from .conftest import Connect, Feed
 
 VIEWERS = 1000
-BOUND_BYTES = 25 * 1024
+BOUND_BYTES = (4 if native.IMPLEMENTATION == "c" else 25) * 1024
 
 RELOAD = (
     b"GET /api/streams/one/source/playlist.m3u8?_HLS_msn=1&_HLS_part=0&_HLS_skip=YES HTTP/1.1\r\n"
@@ -66,21 +68,21 @@ async def test_everybody_is_released_by_the_publish_itself(
     assert len({answer.body for answer in answers}) == 1
 
 
-async def test_a_held_reload_costs_less_than_25_kib(app: "App", feed: "Feed") -> None:
+async def test_a_held_reload_costs_little(app: "App", feed: "Feed") -> None:
     feed.ready()
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=VIEWERS)
     address = listeners[0].socket.getsockname()
     clients: list[socket.socket] = []
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(serve_http, listeners, app))
+        figures = await nursery.start(partial(serve_http, listeners, app))
         try:
             warm = [await hold(address) for _ in range(50)]
             clients += warm
-            await until_held(feed, len(clients))
+            await until_held(feed, figures, len(clients))
             before = resident_bytes()
             for _ in range(VIEWERS):
                 clients.append(await hold(address))
-            await until_held(feed, len(clients))
+            await until_held(feed, figures, len(clients))
             each = (resident_bytes() - before) / VIEWERS
             feed.part()
             with trio.fail_after(20):
@@ -105,12 +107,13 @@ async def hold(address: tuple[str, int]) -> socket.socket:
     return client
 
 
-async def until_held(feed: "Feed", count: int) -> None:
+async def until_held(feed: "Feed", figures: Figures, count: int) -> None:
+    """By the reactor, which is one waiter at the gate, or each by a task of its own."""
     with trio.fail_after(20):
         while True:
             gate = feed.rendition.playlist(Directives(1, 0, skip=True))
             assert isinstance(gate, Gate)
-            if gate.waiting == count:
+            if count in (figures.parked, gate.waiting):
                 return
             await trio.lowlevel.checkpoint()
 

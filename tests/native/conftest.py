@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from native import ChunkReader, TrackRun
+    from native import ChunkReader, NotPlain, PlainRequest, TrackRun
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Twin:
     name: str
     chunk_reader: "type[ChunkReader]"
     write_fragment: "Callable[[int, Sequence[TrackRun]], bytes]"
+    scan_request: "Callable[..., PlainRequest | NotPlain]"
 
     def reader(
         self,
@@ -46,6 +47,7 @@ def _load(name: str) -> Twin:
         name=name,
         chunk_reader=importlib.import_module(f"native._chunk{suffix}").ChunkReader,
         write_fragment=importlib.import_module(f"native._fragment{suffix}").write_fragment,
+        scan_request=importlib.import_module(f"native._request{suffix}").scan_request,
     )
 
 

@@ -23,7 +23,7 @@ ROOT = Path(native.__file__).parents[1]
 def test_the_compiled_build_is_loaded_unless_told_otherwise() -> None:
     expected = "py" if PURE else "c"
     assert expected == native.IMPLEMENTATION
-    for thing in (native.ChunkReader, native.write_fragment):
+    for thing in (native.ChunkReader, native.write_fragment, native.scan_request):
         path = sys.modules[thing.__module__].__file__
         assert path is not None
         assert path.endswith((".py",) if PURE else tuple(EXTENSION_SUFFIXES))
@@ -68,6 +68,7 @@ def parameters(thing: object) -> list[tuple[str, object, object]]:
 
 def test_twins_take_the_same_arguments(python_twin: "Twin", c_twin: "Twin") -> None:
     assert parameters(c_twin.write_fragment) == parameters(python_twin.write_fragment)
+    assert parameters(c_twin.scan_request) == parameters(python_twin.scan_request)
     for name in ("feed", "set_limits"):
         ours = getattr(c_twin.chunk_reader, name)
         assert parameters(ours) == parameters(getattr(python_twin.chunk_reader, name))
@@ -82,7 +83,7 @@ def test_twins_take_the_same_arguments(python_twin: "Twin", c_twin: "Twin") -> N
 def test_the_stubs_say_what_the_binaries_are() -> None:
     pytest.importorskip("mypy")
     allowed = ROOT / "tests" / "native" / "stubtest_allowlist.txt"
-    modules = ["native._chunk", "native._fragment"]
+    modules = ["native._chunk", "native._fragment", "native._request"]
     result = subprocess.run(
         [sys.executable, "-m", "mypy.stubtest", *modules, "--allowlist", str(allowed)],
         cwd=ROOT,
@@ -112,7 +113,7 @@ def declarations(path: Path) -> list[str]:
     return sorted(found)
 
 
-@pytest.mark.parametrize(("kernel", "count"), [("_chunk", 5), ("_fragment", 1)])
+@pytest.mark.parametrize(("kernel", "count"), [("_chunk", 5), ("_fragment", 1), ("_request", 1)])
 def test_the_stubs_say_what_the_python_twins_are(kernel: str, count: int) -> None:
     folder = ROOT / "native"
     stub = declarations(folder / f"{kernel}.pyi")
