@@ -5,7 +5,7 @@ be answered differently: a playlist's with the next version, a part's when it le
 cached object's when it expires or is evicted. Whoever keeps the response (`edge.http.delivery`)
 asks to be called then.
 
-Synchronous; knows no clock. The number of callbacks is bounded by the number of keepers' keys.
+Synchronous; knows no clock. Who keeps many things of one life bounds them by `keepers`.
 
 May import: nothing.
 """
@@ -22,6 +22,11 @@ class Life:
         self._callbacks: set[Callable[[], object]] = set()
         self.ended = False
         """Nothing holds any more; nobody is called after this."""
+
+    @property
+    def keepers(self) -> int:
+        """How many want to be called."""
+        return len(self._callbacks)
 
     def add(self, on_end: Callable[[], object]) -> None:
         """Be called once when it ends, now if it has ended; `on_end` must not raise or block."""

@@ -178,7 +178,7 @@ cdef class Reactor:
     cdef bytes prefix
     cdef const uchar *prefix_data
     cdef Py_ssize_t prefix_bytes
-    cdef Blob too_many
+    cdef Answer *too_many           # pinned while open; no object, so that no collector clears it
     cdef int max_connections, max_keys, max_waiting_keys
     cdef int64_t[5] timeouts_ms     # by Timer
     cdef size_t min_send_bytes
@@ -213,7 +213,6 @@ cdef class Reactor:
         self.prefix = prefix
         self.prefix_data = <const uchar *><const char *>prefix
         self.prefix_bytes = len(prefix)
-        self.too_many = too_many
         self.max_connections = limits.max_connections
         self.max_keys = limits.max_keys
         self.max_waiting_keys = limits.max_waiting_keys
@@ -233,10 +232,11 @@ cdef class Reactor:
             raise MemoryError
         seed = os.urandom(16)
         memcpy(self.table.seed, <const char *>seed, 16)
-        pin(&too_many.answer)
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll < 0:
             raise OSError(errno, os.strerror(errno))
+        self.too_many = &too_many.answer
+        pin(self.too_many)
         self.is_open = True
 
     def __dealloc__(self):
@@ -269,7 +269,8 @@ cdef class Reactor:
             tls: Of this descriptor, after the handshake; as good as closed afterwards.
 
         Raises:
-            ValueError: Too much was received, or the reactor is closed.
+            ValueError: Too much was received, the reactor is closed, or `tls` is, is another
+                descriptor's or still shakes hands.
             OverflowError: It has as many as it may have.
             OSError: The descriptor cannot be watched.
         """
@@ -279,6 +280,8 @@ cdef class Reactor:
             raise ValueError("the reactor is closed, or too much was received")
         if self.connections >= self.max_connections:
             raise OverflowError("the reactor is full")
+        if tls is not None and tls.fd != fd:
+            raise ValueError("the TLS connection has another descriptor")
         conn = <Conn *>calloc(1, sizeof(Conn))
         if conn == NULL:
             raise MemoryError
@@ -296,7 +299,13 @@ cdef class Reactor:
             free(conn)
             raise OSError(errno, os.strerror(errno))
         if tls is not None:
-            conn.ssl = tls.take()  # raises only for what has no descriptor: not for ours
+            try:
+                conn.ssl = tls.take()
+            except ValueError:
+                epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, &event)
+                free(conn.input)
+                free(conn)
+                raise
         conn.fd = fd
         conn.tag = tag
         conn.readable = conn.writable = True  # to be tried
@@ -482,6 +491,9 @@ cdef class Reactor:
                 if timer == SEND_TIMER and conn.moved_bytes >= self.min_send_bytes:
                     self.set_timer(conn, SEND_TIMER)
                     continue
+                if timer == IDLE_TIMER and conn.queue == RUN:  # something has just come
+                    self.set_timer(conn, NO_TIMER)
+                    continue
                 self.timed_out += 1
                 self.end(
                     conn,
@@ -522,12 +534,8 @@ cdef class Reactor:
         """Read a request and find its answer; False if there is nothing to do now."""
         cdef RequestHead head
         cdef int verdict
-        if conn.input_bytes == 0:
-            if self.draining:
-                self.end(conn, DONE)
-                return False
-            if not self.receive(conn):
-                return False
+        if conn.input_bytes == 0 and not self.receive(conn):
+            return False
         while True:
             verdict = scan_request_head(
                 conn.input, conn.input_bytes, self.prefix_data, self.prefix_bytes, &head,
@@ -549,7 +557,7 @@ cdef class Reactor:
             conn.is_last = True
             conn.is_head = head.is_head
             conn.head_bytes = head.head_bytes
-            self.begin(conn, &self.too_many.answer)
+            self.begin(conn, self.too_many)
             return True
         hash = sip_hash(self.key, head.key_bytes, self.table.seed)
         entry = table_find(&self.table, self.key, head.key_bytes, hash)
@@ -597,20 +605,20 @@ cdef class Reactor:
         """Send what can be sent of an answer: 1 it is out, 0 not all of it, -1 it has ended."""
         cdef Answer *answer = conn.answer
         cdef size_t total, before = conn.sent
-        cdef int state
+        cdef int state = 0
         if conn.tail_bytes == 0:
             self.make_tail(conn)
         total = answer.head_bytes + conn.tail_bytes
         if not conn.is_head:
             total += answer.size_bytes - answer.head_bytes
-        while conn.sent < total and conn.writable and moved[0] < TURN_BYTES:
+        while state == 0 and conn.sent < total and conn.writable and moved[0] < TURN_BYTES:
             state = self.push(conn, total, moved)
-            if state < 0:
-                self.end(conn, FAILED)
-                return -1
         conn.moved_bytes += conn.sent - before
         conn.sent_bytes += conn.sent - before
         self.all_sent_bytes += conn.sent - before
+        if state < 0:
+            self.end(conn, FAILED)
+            return -1
         if conn.sent < total:
             if conn.timer != SEND_TIMER:
                 self.set_timer(conn, SEND_TIMER)
@@ -738,6 +746,9 @@ cdef class Reactor:
             if conn.timer != HEAD_TIMER:
                 self.set_timer(conn, HEAD_TIMER)
             return
+        if self.draining:  # a request that was there already has had its answer
+            self.say_goodbye(conn)
+            return
         free(conn.input)
         conn.input = NULL
         if conn.timer != IDLE_TIMER:
@@ -858,7 +869,10 @@ cdef class Reactor:
         event.requests = conn.requests
         if conn.ssl != NULL:
             tls_free(conn.ssl)
-        close(conn.fd)  # which takes it out of the epoll set too
+        # A process that is being forked elsewhere may hold a copy for a moment: then close() leaves
+        # it in the epoll set, with a pointer to what is freed below.
+        epoll_ctl(self.epoll, EPOLL_CTL_DEL, conn.fd, &self.batch[0])
+        close(conn.fd)
         self.unlink(conn)
 
     cdef void unlink(self, Conn *conn) noexcept nogil:
@@ -1024,7 +1038,7 @@ cdef class Reactor:
                 table_unlink(&self.table, entry)
                 free(entry)
         self.waiting_keys = 0
-        self.unpin(&self.too_many.answer)
+        self.unpin(self.too_many)
         self.bury()
         close(self.epoll)
         self.epoll = -1

@@ -288,10 +288,8 @@ cdef class TlsContext:
             raise_first_error()
         SSL_CTX_set_options(
             self.context,
-            SSL_OP_NO_RENEGOTIATION
-            | SSL_OP_NO_COMPRESSION
-            | SSL_OP_IGNORE_UNEXPECTED_EOF
-            | SSL_OP_ENABLE_KTLS,
+            SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION
+            | SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_ENABLE_KTLS,
         )
         SSL_CTX_set_mode(
             self.context,
@@ -305,13 +303,13 @@ cdef class TlsContext:
             SSL_CTX_set_alpn_select_cb(
                 self.context, select_alpn, <void *>PyBytes_AS_STRING(self.alpn)
             )
+        SSL_CTX_set_default_passwd_cb(self.context, refuse_password)
         if (
             SSL_CTX_set_min_proto_version(self.context, TLS1_2_VERSION) != 1
             or SSL_CTX_set_cipher_list(self.context, ciphers) != 1
             or SSL_CTX_use_certificate_chain_file(self.context, chain) != 1
         ):
             raise_first_error()
-        SSL_CTX_set_default_passwd_cb(self.context, refuse_password)
         SSL_CTX_set_default_passwd_cb_userdata(self.context, &is_encrypted)
         cdef int is_loaded = SSL_CTX_use_PrivateKey_file(self.context, key, SSL_FILETYPE_PEM)
         SSL_CTX_set_default_passwd_cb_userdata(self.context, NULL)

@@ -57,6 +57,11 @@ MAX_RECEIVED_BYTES = 4096
 STEP_BUDGET_US = 2_000
 """One turn of the reactor; between two of them everybody else has theirs."""
 
+MAX_KEYS_OF_A_LIFE = 64
+"""Keys under which answers of one life are kept; more are answered and forgotten. A version of a
+playlist is the right answer to any number of spellings of "what is there already", and a stranger
+must not fill the table with them. Players use a handful."""
+
 _TOO_MANY = error_response(429, "too many requests", extra={"Retry-After": "1"})
 
 # An entry is taken out of the heap late: when there are as many dead ones as live ones.
@@ -280,11 +285,15 @@ class Delivery:
     def _answer(self, key: bytes, request: Request, response: Response) -> None:
         response = represent(response, request)
         life = response.life
-        if life is None or life.ended:
+        if life is None or life.ended or life.keepers >= MAX_KEYS_OF_A_LIFE:
             self._reactor.release(key, _blob(response))
             return
         if not self._reactor.put(key, _blob(response)):
             return  # there are as many as there may be
+        # A key may be asked for twice in one step: who asked first had left, and the next came.
+        if key in self._kept:
+            last, on_last_end = self._kept[key]
+            last.discard(on_last_end)
         on_end = partial(self._drop, key)
         self._kept[key] = life, on_end
         life.add(on_end)

@@ -3,6 +3,7 @@
 Everything here waits for events of the sockets; no clock is looked at.
 """
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,7 +14,7 @@ import trio
 from http_peers import HttpAnswer, HttpPeer, MemoryListener
 
 import native
-from edge.http.delivery import MAX_RECEIVED_BYTES
+from edge.http.delivery import MAX_KEYS_OF_A_LIFE, MAX_RECEIVED_BYTES
 from edge.http.messages import Answer, Call, Hold, HttpError, Request
 from edge.http.response import Response, error_response, make_response
 from edge.http.server import Figures, serve_http
@@ -147,6 +148,41 @@ async def test_a_response_that_is_over_already_is_not_kept() -> None:
         for _ in range(3):
             assert (await peer.get(ROOT + "kept.m4s")).status == 200
         assert len(shop.asked) == 3
+
+
+async def test_one_life_keeps_a_bounded_number_of_keys() -> None:
+    shop = Shop()
+    async with serving(shop) as server:
+        peer = await server.connect()
+        for number in range(MAX_KEYS_OF_A_LIFE + 10):
+            query = f"?_HLS_msn=1&_HLS_part={number}"
+            assert (await peer.get(ROOT + "kept.m4s" + query)).status == 200
+        assert shop.life.keepers == MAX_KEYS_OF_A_LIFE
+        counters = server.figures.reactor
+        assert counters is not None
+        assert counters.keys == MAX_KEYS_OF_A_LIFE
+        shop.life.end()
+        await peer.get(ROOT + "other.m4s")
+        counters = server.figures.reactor
+        assert counters is not None
+        assert counters.keys == 0
+
+
+async def test_two_who_ask_while_the_first_leaves_do_not_confuse_the_keys() -> None:
+    """One asks and is gone, another asks for the same, before the reactor looks at either."""
+    shop = Shop()
+    async with serving(shop) as server:
+        first, second = await server.connect(), await server.connect()
+        for peer in (first, second):
+            await peer.get(ROOT + "other.m4s")
+        # No checkpoint between these, so the pump sees all at once.
+        raw_send(first, request("kept.m4s"))
+        close_now(first)
+        raw_send(second, request("kept.m4s"))
+        assert (await second.answer()).body == b"kept end"
+        shop.life.end()
+        shop.life = Life()
+        assert (await second.get(ROOT + "kept.m4s")).body == b"kept end"
 
 
 async def test_the_query_s_noise_makes_no_other_object() -> None:
@@ -363,6 +399,17 @@ def dated(answer: HttpAnswer) -> tuple[int, dict[str, str], bytes]:
 
 def request(name: str) -> str:
     return f"GET {ROOT}{name} HTTP/1.1\r\nHost: test\r\n\r\n"
+
+
+def raw_send(peer: HttpPeer, text: str) -> None:
+    """Send at once, without a checkpoint."""
+    assert isinstance(peer.stream, trio.SocketStream)
+    os.write(peer.stream.socket.fileno(), text.encode())
+
+
+def close_now(peer: HttpPeer) -> None:
+    assert isinstance(peer.stream, trio.SocketStream)
+    peer.stream.socket.close()
 
 
 async def ask(peer: HttpPeer, name: str) -> None:
