@@ -3,8 +3,8 @@
 Playlists and media come from several makers (`edge.rendition`, `edge.ts`, `edge.live`); how long a
 cache may keep them is one policy, and it is here.
 
-May import: `edge.http.response`, `edge.life`. Spec: rfc8216bis-22, section 4 (media type), Appendix B.1
-(caching); RFC 9110, section 8.8.3 (entity tags).
+May import: `edge.http.response`, `edge.life`. Spec: rfc8216bis-22, section 4 (media type),
+Appendix B.1 (caching); RFC 9110, section 8.8.3 (entity tags).
 """
 
 from edge.http.response import Body, Response, error_response, make_response

@@ -43,9 +43,10 @@ class PartAssembler:
 
     Args:
         patience_s: How long, in media time, a closed part waits for audio.
+        first_msn: Number of the first segment.
     """
 
-    def __init__(self, patience_s: float) -> None:
+    def __init__(self, patience_s: float, *, first_msn: int = 0) -> None:
         self._patience_s = patience_s
         self._writer = FragmentWriter()
         self._closed: deque[_Closed] = deque()
@@ -54,7 +55,7 @@ class PartAssembler:
         self._picture = 0  # number of the first picture in `_video`
         self._video_time = 0
         self._independent = False
-        self._msn = 0
+        self._msn = first_msn
         self._index = 0
         self._segment_start = 0
         self._init_index = 0

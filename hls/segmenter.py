@@ -60,6 +60,8 @@ class Segmenter:
         video: Configuration of the video track, None without video.
         audio: Configuration of the audio track, None without audio.
         settings: Policy and bounds; the defaults if None.
+        first_msn: Number of the first segment. Numbers must not go back under one URL (6.2.1), so
+            whoever begins anew there begins further on.
 
     Raises:
         UsageError: There is no track.
@@ -71,6 +73,7 @@ class Segmenter:
         video: AvcConfig | None,
         audio: AacConfig | None,
         settings: SegmenterSettings | None = None,
+        first_msn: int = 0,
     ) -> None:
         if video is None and audio is None:
             raise UsageError("a rendition needs a track")
@@ -78,7 +81,7 @@ class Segmenter:
         self._audio = audio
         self._settings = settings or SegmenterSettings()
         self._clock = MediaClock(self._settings)
-        self._parts = PartAssembler(self._settings.audio_patience_s)
+        self._parts = PartAssembler(self._settings.audio_patience_s, first_msn=first_msn)
         self._finished = False
         # The promises, None until they are made, and the plan that keeps them.
         self._presentation: Presentation | None = None

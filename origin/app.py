@@ -20,7 +20,6 @@ runs, and fails as `StartupError` with one line.
 May import everything of ours.
 """
 
-import resource
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -32,17 +31,19 @@ import trio
 
 from control import AdminToken, SqliteStore, StoreError, load_or_create_admin_token
 from edge.http.routes import App
-from edge.http.server import serve_http
+from edge.http.server import Figures, serve_http
 from edge.http.settings import HttpSettings
 from edge.http.tls import Certificate, CertificateError
 from edge.live import LiveStreams
+from edge.process.address import Address
+from edge.process.errors import ConfigError, StartupError
+from edge.process.listeners import address_of, open_listeners, raise_file_limit
 from hls import TimelineSettings
 from hls.segmenter_settings import SegmenterSettings
 from origin.backend import OriginBackend
 from origin.broadcast import Broadcasts
-from origin.config import Address, Settings
+from origin.config import Settings
 from origin.demo.launch import run_demo
-from origin.errors import ConfigError, StartupError
 from origin.ingest import Ingest
 from origin.metrics import TranscodeMetrics
 from origin.rtmp.server import RtmpServer, RtmpServerSettings
@@ -56,9 +57,6 @@ ADMIN_TOKEN_NAME: Final = "admin-token"
 
 FAREWELL_S: Final = 0.3
 """From ENDLIST to the end of HTTP: players that were between two requests fetch it."""
-
-BACKLOG: Final = 1_024
-"""Connections that the kernel completes before we accept them."""
 
 log = structlog.get_logger("app")
 
@@ -86,17 +84,17 @@ async def run(
 
     Cancellation: stops at once, without a drain; nothing outlives it.
     """
-    _raise_file_limit()
+    raise_file_limit()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with (
             _open_store(settings) as store,
-            _listen("HTTP", settings.http_address) as http,
-            _listen("RTMP", settings.rtmp_address) as rtmp,
-            _listen("HTTPS", settings.https_address) as https,
+            open_listeners("HTTP", settings.http_address) as http,
+            open_listeners("RTMP", settings.rtmp_address) as rtmp,
+            open_listeners("HTTPS", settings.https_address) as https,
         ):
             origin = _Origin(settings, store, _admin_token(settings), _certificate(settings))
             listening = Listening(
-                _address(http), _address(rtmp), _address(https) if https else None
+                address_of(http[0]), address_of(rtmp[0]), address_of(https[0]) if https else None
             )
             async with trio.open_nursery() as process_nursery:
                 await origin.start(process_nursery, http, https, rtmp)
@@ -204,7 +202,7 @@ class _Origin:
         listeners: Sequence[trio.SocketListener],
         tls_listeners: Sequence[trio.SocketListener],
         *,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+        task_status: trio.TaskStatus[Figures] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         settings = HttpSettings(
             max_connections=self._settings.max_http_connections,
@@ -289,30 +287,6 @@ def _certificate(settings: Settings) -> Certificate | None:
         raise ConfigError(f"tls_certificate: {error}") from error
 
 
-@asynccontextmanager
-async def _listen(what: str, address: Address | None) -> AsyncIterator[list[trio.SocketListener]]:
-    """Open listeners, and close those that nobody has closed in the end; none without address."""
-    if address is None:
-        yield []
-        return
-    try:
-        listeners = await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
-    except OSError as error:
-        reason = error.strerror or error
-        raise StartupError(f"cannot listen for {what} on {address}: {reason}") from error
-    try:
-        yield listeners
-    finally:
-        for listener in listeners:
-            listener.socket.close()
-
-
-def _address(listeners: Sequence[trio.SocketListener]) -> Address:
-    """Where the first of them listens; a host name may have given several."""
-    host, port = listeners[0].socket.getsockname()[:2]
-    return Address(host, port)
-
-
 def _greet(settings: Settings, listening: Listening) -> None:
     """Tell a person at the terminal where to go. Never a secret, only where it lies."""
     lines = [
@@ -324,10 +298,3 @@ def _greet(settings: Settings, listening: Listening) -> None:
     if settings.admin_token is None:
         lines.append(f"Admin token      in {settings.data / ADMIN_TOKEN_NAME}")
     print("\n".join(lines), flush=True)
-
-
-def _raise_file_limit() -> None:
-    """Take as many descriptors as we may: each viewer and each publisher is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

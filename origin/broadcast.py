@@ -129,6 +129,16 @@ class Broadcast:
     """Trio time at which its media goes."""
 
     @property
+    def first_number(self) -> int:
+        """Where its media sequence and its discontinuity sequence begin, once there is media.
+
+        It is the second in which media began. Segments and breaks come more slowly, so numbers go
+        on from one broadcast of a stream to the next, after a crash too, which a player that
+        watches on relies on (rfc8216bis 6.2.1): it takes the next one for a live edge that moved.
+        """
+        return int(self.media_started_at_s)
+
+    @property
     def rendition(self) -> LiveRendition | None:
         """The publisher's own media, or None before it arrives."""
         return None if self.live is None else self.live.renditions[SOURCE]
@@ -246,7 +256,7 @@ class Broadcasts:
         Args:
             broadcast: It.
             name: One that `LiveStream.order` has.
-            discontinuity_sequence: See `hls.Timeline`.
+            discontinuity_sequence: Discontinuities of the broadcast before its first segment.
         """
         assert broadcast.live is not None
         rendition = self._rendition(broadcast, name, discontinuity_sequence)

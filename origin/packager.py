@@ -129,7 +129,8 @@ class Packager:
             self._ladder = transcoding.open(self._broadcast, video, audio)
             if self._ladder is not None:
                 settings = replace(settings, free_cut_gop_s=transcoding.max_gop_s)
-        return Segmenter(video=video, audio=audio, settings=settings)
+        first_msn = self._broadcast.first_number
+        return Segmenter(video=video, audio=audio, settings=settings, first_msn=first_msn)
 
     def _with_ladder(self, step: Callable[[Ladder], None]) -> None:
         """Let the ladder take part. It is an extra: a bug in it must not touch the source."""

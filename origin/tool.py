@@ -18,9 +18,9 @@ import click
 import msgspec
 import trio
 
+from edge.process.errors import StartupError
+from edge.process.terminal import complain, version_option
 from origin.config import Settings, load_settings
-from origin.errors import StartupError
-from origin.terminal import complain, version_option
 from origin.transcode.capacity import Capacity, SourceLoad
 from origin.transcode.machine import processor_name, usable_cores
 from origin.transcode.measure import (

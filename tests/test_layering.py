@@ -67,6 +67,13 @@ def test_one_bridge_knows_both_vocabularies() -> None:
     assert both <= {"origin/bridge.py"}
 
 
+def test_what_programs_share_as_processes_knows_nothing_else_of_ours() -> None:
+    for path in modules("edge/process"):
+        ours = {name for name in imported(path) if name.partition(".")[0] in OURS}
+        strangers = {name for name in ours if not name.startswith("edge.process")}
+        assert not strangers, f"{path.relative_to(ROOT)} imports {sorted(strangers)}"
+
+
 def test_only_the_selector_imports_a_twin() -> None:
     kernels = ("_chunk", "_fragment", "_request")
     twins = {f"native.{kernel}{suffix}" for kernel in kernels for suffix in ("", "_py")}

@@ -87,6 +87,7 @@ def test_a_wheel_from_the_sdist_holds_compiled_kernels(sdist: Path, tmp_path: Pa
     (entry_points,) = (name for name in names if name.endswith("/entry_points.txt"))
     commands = (target / entry_points).read_text()
     assert "headrace = origin.tool:main" in commands
+    assert "headrace-edge = edge.cli:main" in commands
     assert "headrace-origin = origin.cli:main" in commands
     # From an empty folder and without this checkout on the path, the wheel's own kernels load.
     check = "import native; print(native.IMPLEMENTATION, native.__file__)"

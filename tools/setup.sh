@@ -47,6 +47,7 @@ need "$PYTHON -c 'import sys; sys.exit(sys.version_info < (3, 11))'" "python3" "
 need "$PYTHON -c 'import ensurepip, venv'" "python3-venv" "Python's venv module"
 need "$PYTHON -c 'import os, sysconfig; os.stat(sysconfig.get_path(\"include\") + \"/Python.h\")'" "python3-dev" "Python's C headers"
 need "command -v cc" "gcc libc6-dev" "a C compiler"
+need "echo '#include <openssl/ssl.h>' | cc -E -" "libssl-dev" "OpenSSL 3 with its headers"
 need "command -v npm" "npm" "npm (it fetches hls.js)"
 
 [ -x .venv/bin/python ] || { say "making .venv"; "$PYTHON" -m venv .venv; }
@@ -59,14 +60,14 @@ fresh() { # fresh STAMP FILES...: is the stamp made from these very bytes?
 }
 seal() { local stamp=$1; shift; cat "$@" | sha256sum >"$stamp"; }
 
-if ! fresh .venv/headrace-run pyproject.toml setup.py native/*.pyx; then
+if ! fresh .venv/headrace-run pyproject.toml setup.py native/*.pyx native/*.pxd native/*.pxi; then
   say "installing Headrace and building its extensions"
   pip install -U "pip>=25.1"
   pip install --group build
   # Setuptools warns of folders named like packages; that is what a checkout is.
   PYTHONWARNINGS=ignore pip install --no-build-isolation -e .
   .venv/bin/python setup.py -q build_ext --inplace
-  seal .venv/headrace-run pyproject.toml setup.py native/*.pyx
+  seal .venv/headrace-run pyproject.toml setup.py native/*.pyx native/*.pxd native/*.pxi
 fi
 
 vendor=edge/web/vendor/hls.min.js

@@ -11,7 +11,6 @@ Nothing about one connection can end the server: its `run` lets only cancellatio
 
 import errno
 import itertools
-import ssl
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from edge.http.h2_connection import Http2Connection
 from edge.http.messages import Application
 from edge.http.response import DateLine, error_response
 from edge.http.settings import HttpSettings
-from edge.http.tls import Connection, TlsConnection
+from edge.http.tls import Connection, ServerContext, TlsConnection
 
 if TYPE_CHECKING:
     from native import ReactorCounters
@@ -46,7 +45,7 @@ _MAX_REFUSING = 64
 _FULL = error_response(503, "too many connections", extra={"Retry-After": "5"})
 
 # Gives the TLS context for a connection that comes now (`edge.http.tls.Certificate.context`).
-Context = Callable[[], ssl.SSLContext]
+Context = Callable[[], ServerContext]
 
 
 async def serve_http(

@@ -19,10 +19,10 @@ from typing import Final, Literal, NamedTuple, cast
 import structlog
 import trio
 
-from origin.config import Address, parse_address
+from edge.process.address import Address, parse_address
+from edge.process.log import configure_logging
 from origin.demo.encoder import FRAME_RATE, DemoEncoder
 from origin.demo.pacing import Pacer
-from origin.log import configure_logging
 from origin.rtmp.client import Publisher, PublisherError, open_publisher
 
 #: A key has 37 characters.

@@ -17,7 +17,7 @@ import structlog
 import trio
 
 from control import Store, Stream
-from origin.config import Address
+from edge.process.address import Address
 
 DEMO_TITLE: Final = "Headrace demo"
 DEMO_BROADCASTER: Final = "headrace-demo"

@@ -9,10 +9,7 @@ Length: `HEADRACE_CONFORMANCE_SECONDS`, default 30.
 """
 
 import os
-import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +18,11 @@ from pathlib import Path
 import pytest
 import rtmp_publishers as wire
 from certificates import make_pair
+from conformance_run import check, seen
 from ladder_origin import SMALL_RUNGS, running_ladder, workers
 from media_clips import Clip, ClipSpec
 from obs_studio import START_TIMEOUT_S, ObsOutput, need_obs, running_obs
-from origin_process import ROOT, CreatedStream, Origin
+from origin_process import CreatedStream, Origin
 from scripted_publisher import Line, ScriptedPublisher
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
@@ -44,36 +42,9 @@ OTHER = ClipSpec(
     name="other", duration_s=CLIP_S, keyint_s=1.0, b_frames=2, sample_rate=44_100, channels=1
 )
 
-Broken = list[str]
-
 
 def stream_url(origin: Origin, stream: CreatedStream, name: str = "master.m3u8") -> str:
     return origin.url(f"/api/streams/{stream.id}/{name}")
-
-
-def check(url: str, artifacts: Path, *more: str) -> tuple[Broken, str]:
-    """Run the checker.
-
-    Returns:
-        The rules of MUST levels that are broken, each with its first findings; and the report.
-    """
-    command = [sys.executable, "-m", "tests.conformance", url, *more]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS + 150, check=False
-    )
-    artifacts.mkdir(parents=True, exist_ok=True)
-    (artifacts / "report.txt").write_text(done.stdout + done.stderr)
-    assert done.returncode in (0, 1), done.stdout + done.stderr
-    broken = re.findall(
-        r"^\w\w-\d\d  MUST(?:-.)? +FAIL .*(?:\n       .*)*", done.stdout, re.MULTILINE
-    )
-    assert bool(broken) == (done.returncode == 1), done.stdout
-    return broken, done.stdout
-
-
-def seen(report: str, *rules: str) -> bool:
-    """These rules came up, and pass."""
-    return all(re.search(rf"^{rule}  MUST\S* +PASS ", report, re.MULTILINE) for rule in rules)
 
 
 @pytest.mark.hard_cap(SECONDS + 180)

@@ -8,14 +8,17 @@ import trio
 import trio.testing
 from edge_node import MASTER, MEDIA, PART, PATH, STREAM, EdgeNode, body, reload
 
+from edge.http.routes import App
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio.testing import MockClock
 
     from edge.http.response import Response
+    from edge.live import LiveStreams
 
-    from .conftest import Feed
+    from .conftest import FakeBackend, Feed
 
 
 def text_of(feed: "Feed", *, skip: bool = False) -> bytes:
@@ -61,6 +64,26 @@ async def test_a_blocked_request_is_not_answered_with_an_older_version_while_tha
         assert (await edge.get(PATH)).status == 200
         assert (await edge.get(reload(1, 0))).status == 503
         assert (await edge.get(reload(0, 0))).status == 503
+
+
+async def test_while_delta_updates_are_watched_there_is_a_whole_playlist_to_fall_back_on(
+    autojump_clock: "MockClock", feed: "Feed", live: "LiveStreams", backend: "FakeBackend"
+) -> None:
+    feed.ready()
+    edge = EdgeNode(origin=App(live=live, backend=backend))
+    async with edge.running():
+        await edge.get(PATH)
+        for number in range(5, 55):  # 20 s
+            edge.ask(reload(*divmod(number, 5), skip=True))
+            await trio.sleep(0.4)
+            feed.part()
+        await trio.testing.wait_all_tasks_blocked()
+        assert 7 <= edge.server.count(PATH) <= 11
+        edge.server.is_down = True
+        fallback = await edge.get(PATH)
+        assert fallback.status == 200
+        assert body(fallback).startswith(b"#EXTM3U")
+        assert b"part-tok-10." in body(fallback)  # of the last two seconds
 
 
 async def test_nothing_at_all_is_503(autojump_clock: "MockClock") -> None:

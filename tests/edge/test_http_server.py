@@ -13,7 +13,7 @@ from http_peers import HttpPeer, MemoryListener
 
 from edge.http.messages import Answer, Hold, Request
 from edge.http.response import error_response, make_response
-from edge.http.server import _address_of, _is_loopback, _network_of, serve_http
+from edge.http.server import Figures, _address_of, _is_loopback, _network_of, serve_http
 from edge.http.settings import HttpSettings
 from edge.table import ResponseTable
 
@@ -41,7 +41,9 @@ async def serving(
     done = trio.Event()
     async with trio.open_nursery() as nursery:
 
-        async def serve(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async def serve(
+            *, task_status: trio.TaskStatus[Figures] = trio.TASK_STATUS_IGNORED
+        ) -> None:
             await serve_http([listener], app, settings=settings, stop=stop, task_status=task_status)
             done.set()
 

@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+import m3u8
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge.outline import MAX_PARTS, Outline, read_outline
 
@@ -38,6 +41,35 @@ def test_the_origins_own_playlist_at_every_part(feed: "Feed", skip: bool) -> Non
         newest, count = (msn, index) if index else (msn - 1, 5)
         assert read.parts == tuple(f"part-tok-{newest}.{n}.m4s" for n in range(count))
         assert not read.ended
+        feed.part()
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(0, 5), max_size=8))
+def test_no_text_breaks_it(noise: bytes, pieces: list[int]) -> None:
+    lines = [
+        b'#EXT-X-PART:DURATION=1,URI="p"\n',
+        b"#EXTINF:1,\n",
+        b"#EXT-X-ENDLIST",
+        b'#EXT-X-PRELOAD-HINT:TYPE=PART,URI="h"\n',
+        b"\n",
+        noise,
+    ]
+    read_outline(noise)
+    read = outline(HEAD + b"".join(lines[piece] for piece in pieces))
+    assert read.next_part > read.last_part
+    assert read.ended or not read.has(*read.next_part)
+
+
+def test_a_stranger_counts_the_same(feed: "Feed") -> None:
+    feed.ready()
+    for _ in range(12):
+        text = b"".join(feed.rendition.timeline.render())
+        judge = m3u8.loads(text.decode())
+        closed = [one for one in judge.segments if one.uri]
+        parts = judge.segments[-1].parts if judge.segments[-1] not in closed else []
+        read = outline(text)
+        assert read.next_part == (judge.media_sequence + len(closed), len(parts))
+        assert judge.preload_hint.uri == read.hint
         feed.part()
 
 

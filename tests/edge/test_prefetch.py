@@ -22,7 +22,7 @@ OUTLINE = Outline(
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_the_next_version_then_the_part_being_made_then_the_newest(skip: bool) -> None:
-    assert ahead_of(PATH, OUTLINE, skip=skip) == [
+    assert ahead_of(PATH, OUTLINE, skip=skip, whole_age_s=1.9) == [
         Ahead(PATH, Directives(7, 2, skip), is_held=True),
         Ahead("/api/streams/one/source/7.2", None, is_held=True),
         Ahead("/api/streams/one/source/7.1", None, is_held=False),
@@ -30,9 +30,17 @@ def test_the_next_version_then_the_part_being_made_then_the_newest(skip: bool) -
     ]
 
 
+@pytest.mark.parametrize(
+    ("skip", "age_s", "asked"), [(True, 2.0, True), (True, 1.9, False), (False, 9.0, False)]
+)
+def test_the_whole_playlist_now_and_then(skip: bool, age_s: float, asked: bool) -> None:
+    ahead = ahead_of(PATH, OUTLINE, skip=skip, whole_age_s=age_s)
+    assert (ahead[-1] == Ahead(PATH, Directives(), is_held=True)) is asked
+
+
 def test_without_a_hint_there_is_none_to_ask_for() -> None:
     assert [
-        one.path for one in ahead_of(PATH, replace(OUTLINE, hint=None, parts=()), skip=True)
+        one.path for one in ahead_of(PATH, replace(OUTLINE, hint=None, parts=()), skip=False)
     ] == [PATH]
 
 

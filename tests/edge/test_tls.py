@@ -26,7 +26,7 @@ from http_peers import HttpPeer, MemoryListener
 import native
 from edge.http.messages import Answer, Hold, Request
 from edge.http.response import error_response, make_response
-from edge.http.server import serve_http
+from edge.http.server import Figures, serve_http
 from edge.http.settings import HttpSettings
 from edge.http.tls import (
     CHECK_S,
@@ -265,6 +265,7 @@ class Server:
     app: HoldApp = field(default_factory=HoldApp)
     stop: trio.Event = field(default_factory=trio.Event)
     done: trio.Event = field(default_factory=trio.Event)
+    figures: Figures = field(init=False)
 
     async def connect(
         self, *alpn: str, context: ssl.SSLContext | None = None
@@ -285,7 +286,7 @@ async def serving(folder: Path, pair: Pair, make: Make, **limits: float) -> Asyn
     certificate = Certificate(*pair.write(folder), make=make)
     settings = HttpSettings(**limits)  # type: ignore[arg-type]
 
-    async def serve(*, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+    async def serve(*, task_status: trio.TaskStatus[Figures] = trio.TASK_STATUS_IGNORED) -> None:
         await serve_http(
             [],
             server.app,
@@ -298,7 +299,7 @@ async def serving(folder: Path, pair: Pair, make: Make, **limits: float) -> Asyn
         server.done.set()
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(serve)
+        server.figures = await nursery.start(serve)
         yield server
         nursery.cancel_scope.cancel()
     if isinstance(server.listener, TcpListener):
@@ -349,6 +350,25 @@ async def test_all_others_get_http_1(
         peer = HttpPeer(stream)
         assert (await peer.get("/x")).body == b"ok"
         assert (await peer.get("/y")).body == b"ok"
+
+
+async def test_a_player_goes_to_the_reactor_and_back(
+    autojump_clock: "MockClock", start: Start, make: Make
+) -> None:
+    """As in clear: with its TLS, in the middle of a connection. Python's own stays with h11."""
+    is_native = make is make_native_context
+    async with start() as server:
+        peer = HttpPeer(await server.connect("http/1.1"))
+        for path, adopted in (
+            ("/x", 0),
+            ("/api/streams/x.m4s", 1),
+            ("/api/streams/y.m4s", 1),
+            ("/x", 0),
+            ("/api/streams/x.m4s", 1),
+        ):
+            assert (await peer.get(path)).body == b"ok"
+            assert server.figures.adopted == (adopted if is_native else 0)
+            assert server.figures.connections == 1
 
 
 @pytest.mark.parametrize(

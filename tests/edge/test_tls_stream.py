@@ -319,7 +319,7 @@ async def test_others_have_a_turn_between_two_pieces(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(count)
         await stream.send_all(b"answer")
-        assert turns >= 3
+        assert turns >= 2  # one less than there are pieces, when the others go second each time
         nursery.cancel_scope.cancel()
 
 

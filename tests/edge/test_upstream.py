@@ -11,7 +11,15 @@ import trio.testing
 from scripted_upstream import ScriptedUpstream
 
 from edge.edge_settings import EdgeSettings
-from edge.upstream import MAX_FAILURES, PROBE_TIMEOUT_S, Ask, Upstreams, parse_upstream, via_line
+from edge.upstream import (
+    MAX_FAILURES,
+    PROBE_EVERY_S,
+    PROBE_TIMEOUT_S,
+    Ask,
+    Upstreams,
+    parse_upstream,
+    via_line,
+)
 from edge.upstream_lanes import Fetched, UpstreamError
 
 if TYPE_CHECKING:
@@ -86,6 +94,7 @@ async def test_the_preferred_one_is_asked_for_exactly_the_target(
         "accept-encoding": "identity",
         "via": "1.1 me",
     }
+    assert request.extensions["timeout"] == {"connect": 2.0}
 
 
 def refuse(server: ScriptedUpstream) -> None:
@@ -187,32 +196,77 @@ async def test_one_that_refuses_is_not_asked_until_its_health_is_good(
     async with pair.running():
         pair.first.is_down = True
         await pair.fetch()
+        await trio.testing.wait_all_tasks_blocked()  # its health has been asked for
         for _ in range(5):
             assert (await pair.fetch()).body == b"from 1"
         assert pair.first.count(X) == 1
+        probes = pair.first.probes
         await trio.sleep(10)
         assert pair.first.count(X) == 1
-        probes = pair.first.probes
-        assert 10 <= probes <= 16  # 0.1, 0.2, ... then one a second
+        assert 10 <= pair.first.probes - probes <= 15  # after 0.1 s, 0.2 s, ... then one a second
         pair.first.is_down = False
         await trio.sleep(1.1)
-        assert pair.first.probes == probes + 1
         assert (await pair.fetch()).body == b"from 0"
 
 
 async def test_some_failures_in_a_row_are_enough(autojump_clock: "MockClock") -> None:
     pair = Pair()
-    async with pair.running():
-        pair.first.scripts["/health"].status = 500
-        for _ in range(MAX_FAILURES - 1):
-            fail(pair.first)
-            await pair.fetch()
-        pair.first.put(X, b"well")
-        assert (await pair.fetch()).body == b"well"  # and they do not count any more
+    for _ in range(MAX_FAILURES - 1):
         fail(pair.first)
-        for _ in range(MAX_FAILURES + 2):
-            await pair.fetch()
-        assert pair.first.count(X) == 2 * MAX_FAILURES
+        await pair.fetch()
+    pair.first.put(X, b"well")
+    assert (await pair.fetch()).body == b"well"  # and they do not count any more
+    fail(pair.first)
+    for _ in range(MAX_FAILURES + 2):
+        await pair.fetch()
+    assert pair.first.count(X) == 2 * MAX_FAILURES
+
+
+async def test_late_is_no_failure_while_its_health_is_good(autojump_clock: "MockClock") -> None:
+    pair = Pair()
+    hang(pair.first)
+    async with pair.running():
+        for number in range(1, 2 * MAX_FAILURES):
+            assert (await pair.fetch()).body == b"from 1"
+            assert pair.first.count(X) == number
+
+
+@pytest.mark.parametrize("status", [404, 500])
+async def test_health_is_asked_for_in_good_times_too(
+    autojump_clock: "MockClock", status: int
+) -> None:
+    pair = Pair()
+    async with pair.running():
+        pair.first.scripts["/health"].status = status
+        await trio.sleep(PROBE_EVERY_S + 0.01)
+        assert (await pair.fetch()).body == b"from 1"
+        assert pair.first.asked == []
+
+
+async def test_one_that_hangs_is_found_out_and_what_it_holds_is_taken_elsewhere(
+    autojump_clock: "MockClock",
+) -> None:
+    pair = Pair()
+    async with pair.running():
+        hang(pair.first)
+        pair.first.scripts["/health"].after = trio.Event()
+        began_s = trio.current_time()
+        answer = await pair.fetch(timeout_s=60.0, attempt_s=50.0, is_held=True)
+        assert answer.body == b"from 1"
+        assert trio.current_time() - began_s <= PROBE_EVERY_S + 2 * PROBE_TIMEOUT_S + 0.01
+        assert pair.first.under_way[X] == 0
+
+
+async def test_one_slow_probe_is_no_verdict(autojump_clock: "MockClock") -> None:
+    pair = Pair(count=1)
+    health = pair.first.scripts["/health"]
+    health.after = trio.Event()
+    async with pair.running():
+        await trio.sleep(PROBE_TIMEOUT_S + 0.01)
+        health.after.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert pair.first.probes == 2
+        assert (await pair.fetch()).body == b"from 0"
 
 
 async def test_a_probe_is_not_waited_for_for_ever(autojump_clock: "MockClock") -> None:
@@ -220,7 +274,7 @@ async def test_a_probe_is_not_waited_for_for_ever(autojump_clock: "MockClock") -
     pair.first.scripts["/health"].after = trio.Event()
     async with pair.running():
         assert pair.upstreams.is_reachable  # nothing else is known
-        await trio.sleep(PROBE_TIMEOUT_S + 0.01)
+        await trio.sleep(2 * PROBE_TIMEOUT_S + 0.01)
         assert not pair.upstreams.is_reachable
 
 

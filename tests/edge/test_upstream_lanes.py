@@ -19,7 +19,7 @@ from edge.edge_settings import EdgeSettings
 from edge.http.messages import Answer, Request
 from edge.http.response import make_response
 from edge.http.server import serve_http
-from edge.upstream import Ask, Upstreams
+from edge.upstream import MAX_FAILURES, Ask, Upstreams
 from edge.upstream_lanes import LANE_REQUESTS, Fetched, Lanes, UpstreamError
 
 if TYPE_CHECKING:
@@ -207,9 +207,12 @@ async def test_nobody_there() -> None:
     port = listener.socket.getsockname()[1]
     await listener.aclose()
     async with upstreams_at(f"http://127.0.0.1:{port}") as upstreams:
-        with pytest.raises(UpstreamError, match="cannot connect"):
+        for _ in range(MAX_FAILURES):
+            assert upstreams.is_reachable
+            with pytest.raises(UpstreamError, match="cannot connect"):
+                await upstreams.fetch(ask())
+        with pytest.raises(UpstreamError, match="no upstream is healthy"):
             await upstreams.fetch(ask())
-        assert not upstreams.is_reachable
 
 
 class Echo:

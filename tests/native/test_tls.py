@@ -91,7 +91,16 @@ def test_a_key_that_belongs_to_another_certificate(
 
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize(
-    "content", [b"", b"top-secret", b"-----BEGIN PRIVATE KEY-----\ntop-secret\n"]
+    "content",
+    [
+        b"",
+        b"top-secret",
+        b"-----BEGIN PRIVATE KEY-----\ntop-secret\n",
+        # An encrypted certificate: there is such a thing, and OpenSSL would ask for its password.
+        b"-----BEGIN CERTIFICATE-----\nProc-Type: 4,ENCRYPTED\n"
+        b"DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\n"
+        b"top+secret==\n-----END CERTIFICATE-----\n",
+    ],
 )
 def test_what_is_no_pem_is_one_line_without_what_is_in_it(
     files: tuple[bytes, bytes], which: int, content: bytes
@@ -118,7 +127,7 @@ def test_what_is_not_there_is_said_in_the_words_of_the_system(
 def test_arguments_that_openssl_cannot_take(files: tuple[bytes, bytes]) -> None:
     with pytest.raises(TlsError, match=r"^no cipher match$"):
         TlsContext(*files, ciphers=b"NONE-OF-THESE")
-    for alpn in ([b""], [b"x" * 256], [b"x" * 255] * 256):
+    for alpn in ([b""], [b"x" * 256], [b"x" * 70_000], [b"x" * 255] * 256):
         with pytest.raises(ValueError, match=r"^a protocol is empty, or they are too long$"):
             TlsContext(*files, ciphers=CIPHERS, alpn=alpn)
     TlsContext(*files, ciphers=CIPHERS, alpn=[b"x" * 255] * 255 + [b"y" * 254])

@@ -23,9 +23,9 @@ from certificates import make_pair
 from media_clips import ClipSpec, make_clip
 from structlog.testing import capture_logs
 
+from edge.process.errors import StartupError
 from origin import app
 from origin.config import Settings
-from origin.errors import StartupError
 from origin.rtmp.client import Publisher, PublisherError, PublishRefusedError, open_publisher
 
 CLIP = ClipSpec(name="app", duration_s=5.0, keyint_s=1.0)

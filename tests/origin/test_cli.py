@@ -13,9 +13,9 @@ import pytest
 import trio
 
 from control import SqliteStore, StreamStatus
+from edge.process.errors import StartupError
 from origin import cli
 from origin.config import Settings
-from origin.errors import StartupError
 
 KEY = "live_0123456789abcdef0123456789abcdef"
 

@@ -18,7 +18,7 @@ import trio
 import trio.testing
 from timecode_reader import read_timecode
 
-from origin.config import Address
+from edge.process.address import Address
 from origin.demo import __main__ as child
 from origin.demo.encoder import Packet
 from origin.rtmp.client import PublishRefusedError

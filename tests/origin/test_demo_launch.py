@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from control import SqliteStore, StreamStatus
-from origin.config import Address
+from edge.process.address import Address
 from origin.demo import launch
 
 T = TypeVar("T")
