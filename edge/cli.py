@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Every setting may also stand in the TOML file (http = ...) or the environment"
     " (HEADRACE_HTTP=...); flags win over the environment, and that over the file. SIGHUP reads all"
-    " again and replaces the workers one by one, without losing a request.",
+    " again and replaces the workers one by one; each finishes what it has.",
 )
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML settings.")
 @click.option("--http", metavar="HOST:PORT", help="For viewers.  [default: 127.0.0.1:8080]")

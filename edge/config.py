@@ -123,6 +123,7 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
             max_connections=-(-self.max_connections // workers),
             max_connections_per_address=self.max_connections_per_address,
             drain_timeout_s=self.drain_timeout_s,
+            drain_held_s=self.drain_timeout_s / 2,
         )
 
 

@@ -21,6 +21,7 @@ Spec: RFC 9112 (HTTP/1.1), RFC 9110 section 10.1.1 (100-continue).
 """
 
 import contextlib
+import math
 from collections.abc import Callable
 
 import h11
@@ -100,8 +101,10 @@ class HttpConnection:
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=settings.max_head_bytes)
         if received:
             self._h11.receive_data(received)
-        self._resting: trio.CancelScope | None = None  # while idle or held: what `drain` cuts short
+        self._resting: trio.CancelScope | None = None  # while idle: what `drain` cuts short
         self._draining = False
+        self._held: trio.CancelScope | None = None  # while a request is held
+        self._held_until_s = math.inf
         self._served = 0
         self._adopt = adopt
         self._budget = Budget(settings.requests_burst, settings.requests_per_s)
@@ -134,10 +137,16 @@ class HttpConnection:
             await trio.aclose_forcefully(self._stream)
 
     def drain(self) -> None:
-        """Finish what is being answered, then close; held requests get 503, idle ones nothing."""
+        """Finish what is being answered, then close; idle ones at once, held ones a little later.
+
+        A request that is still held after `drain_held_s` gets 503.
+        """
         self._draining = True
+        self._held_until_s = trio.current_time() + self._settings.drain_held_s
         if self._resting is not None:
             self._resting.cancel()
+        if self._held is not None:
+            self._held.deadline = min(self._held.deadline, self._held_until_s)
 
     def detach(self) -> tuple[trio.abc.Stream, bytes]:
         """Give up the stream, with the bytes that were read and not yet understood.
@@ -228,11 +237,10 @@ class HttpConnection:
         Cancellation: the gate has forgotten us when this returns or raises.
         """
         gate, room = hold.gate, self._settings.max_pipelined_bytes
-        if self._draining:
-            return hold.late
-        with trio.move_on_after(hold.timeout_s) as scope:
+        deadline_s = min(trio.current_time() + hold.timeout_s, self._held_until_s)
+        with trio.CancelScope(deadline=deadline_s) as scope:
             gate.add(scope.cancel)
-            self._resting = scope
+            self._held = scope
             try:
                 while gate.response is None:
                     if room <= 0:
@@ -243,7 +251,7 @@ class HttpConnection:
                     self._h11.receive_data(bytes(data))
                     room -= len(data)
             finally:
-                self._resting = None
+                self._held = None
                 gate.discard(scope.cancel)
         return hold.late if gate.response is None else gate.response
 

@@ -23,6 +23,7 @@ May import: `native`, `edge.http`, trio. Spec: rfc8216bis-22, section 6.2.5.2 (b
 """
 
 import heapq
+import math
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -109,6 +110,7 @@ class Delivery:
         self, app: Application, *, settings: HttpSettings, date: DateLine, owner: Owner
     ) -> None:
         self._app = app
+        self._settings = settings
         self._date = date
         self._owner = owner
         self._reactor = Reactor(prefix=PREFIX, limits=_limits(settings), too_many=_blob(_TOO_MANY))
@@ -118,6 +120,7 @@ class Delivery:
         self._kept: dict[bytes, tuple[Life, Callable[[], object]]] = {}
         self._sleep: trio.CancelScope | None = None
         self._is_draining = False
+        self._held_until_s = math.inf
 
     def __len__(self) -> int:
         """How many connections the reactor serves."""
@@ -162,7 +165,7 @@ class Delivery:
         try:
             task_status.started()
             while not self._is_draining or self._tags:
-                if self._turn():
+                if self._turn() or (self._is_draining and not self._tags):
                     await trio.lowlevel.checkpoint()
                 else:
                     await self._rest()
@@ -170,11 +173,13 @@ class Delivery:
             self._close()
 
     def drain(self) -> None:
-        """Answer what waits with "try again" and what is under way as it is, then end."""
+        """Answer what is under way, and what waits for `drain_held_s` more, then end."""
         self._is_draining = True
+        self._held_until_s = trio.current_time() + self._settings.drain_held_s
         self._reactor.drain()
-        for key in list(self._waits):
-            self._give_up(key)
+        for wait in self._waits.values():
+            wait.deadline_s = min(wait.deadline_s, self._held_until_s)
+        heapq.heapify(self._deadlines)
         self._wake()
 
     # -- the pump
@@ -247,13 +252,11 @@ class Delivery:
             self._answer(key, request, answer)
         elif not isinstance(answer, Hold):
             self._reactor.hand_back(key)
-        elif self._is_draining:
-            self._answer(key, request, answer.late)
         else:
             self._hold(key, request, answer)
 
     def _hold(self, key: bytes, request: Request, hold: Hold) -> None:
-        deadline_s = trio.current_time() + hold.timeout_s
+        deadline_s = min(trio.current_time() + hold.timeout_s, self._held_until_s)
         opened = partial(self._opened, key)
         wait = _Wait(hold.gate, opened, deadline_s, hold.late, request)
         self._waits[key] = wait

@@ -125,12 +125,16 @@ class Http2Connection:
             await trio.aclose_forcefully(self._stream)
 
     def drain(self) -> None:
-        """Finish what is being answered, then close; held requests get 503, new ones a refusal."""
+        """Finish what is being answered, then close; new requests are refused.
+
+        A request that is still held after `drain_held_s` gets 503.
+        """
         if not self._finishing:
             self._say_goodbye()
-        for stream in list(self._streams.values()):
+        until_s = trio.current_time() + self._settings.drain_held_s
+        for stream in self._streams.values():
             if stream.hold is not None:
-                self._answer(stream, stream.hold.late)
+                stream.deadline_s = min(stream.deadline_s, until_s)
         self._wake()
 
     # --- receiving: one task, which only ever waits for bytes

@@ -109,6 +109,10 @@ class HttpSettings:
     drain_timeout_s: float = 5.0
     """After `stop`: how long current answers may take before they are cut."""
 
+    drain_held_s: float = 0.0
+    """After `stop`: how long held requests may still wait for their answer before they get 503. An
+    origin's broadcasts have ended by then; what an edge waits for comes within a part or two."""
+
     http2: Http2Settings = Http2Settings()
     """What goes for HTTP/2 alone."""
 

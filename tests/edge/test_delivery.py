@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from http_peers import HttpAnswer, HttpPeer, MemoryListener
 
 import native
@@ -330,6 +331,24 @@ async def test_a_drain_answers_what_is_held_and_ends() -> None:
         assert (answer.status, answer.fields["connection"]) == (503, "close")
         assert await idle.closed()
     assert shop.table.waiting == 0
+
+
+async def test_what_is_held_may_still_come_while_the_server_drains() -> None:
+    shop = Shop()
+    stop = trio.Event()
+    settings = HttpSettings(drain_held_s=60, drain_timeout_s=60)
+    async with serving(shop, settings, stop=stop) as server:
+        by_reactor, by_h11 = await server.connect(), await server.connect()
+        await ask(by_reactor, "held.m4s")
+        await by_h11.send(f"GET {ROOT}held.m4s HTTP/1.1\r\nHost: a\r\nTE: x\r\n\r\n")
+        await until(lambda: server.figures.parked == 1 and shop.gate("held").waiting == 2)
+        stop.set()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        shop.gate("held").open(make_response(200, (b"in time",)))
+        for peer in (by_reactor, by_h11):
+            answer = await peer.answer()
+            assert (answer.status, answer.body) == (200, b"in time")
+            assert answer.fields["connection"] == "close"
 
 
 async def test_a_cancelled_server_leaves_nothing_behind() -> None:

@@ -4,10 +4,12 @@ What single parts do at their bounds is tested where they are; here they are tog
 """
 
 import http.client
+import itertools
 import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from edge_process import Node, running_edge
 from origin_process import Answer, HttpClient
 
 MASTER = "/api/streams/one/master.m3u8"
+SLOW_S = 0.1
 PART = "/api/streams/one/source/part-tok-{}.0.m4s"
 
 pytestmark = pytest.mark.slow
@@ -39,6 +42,8 @@ class Upstream(BaseHTTPRequestHandler):
             body, kind, age_s = b"#EXTM3U\n", "application/vnd.apple.mpegurl", 1
         else:
             body = self.path.encode() * 50
+            if "slow" in self.path:
+                time.sleep(SLOW_S)
         self.send_response(200)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -103,13 +108,14 @@ def readiness(node: Node, status: int) -> Answer:
 class Load:
     """Viewers who ask on kept connections, one after the other, without a pause.
 
-    They ask for a page, which is there at once: who waits for an upstream while a worker drains is
-    told to come again, as `edge.http` does it.
+    They ask for parts that the edge does not have, of an upstream that takes its time: so most of
+    them are held when a worker is told to go.
     """
 
     address: str
     answers: int = 0
     failures: list[str] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -127,18 +133,19 @@ class Load:
     def _view(self) -> None:
         client = HttpClient(self.address, timeout_s=10.0)
         while not self._stop.is_set():
+            target = PART.format(f"slow-{next(self._numbers)}")
             try:
-                answer = client.get("/watch/one")
+                answer = client.get(target)
             except Exception as error:
                 self.failures.append(repr(error))
                 continue
-            if answer.status == 200 and b"<html" in answer.body:
+            if answer.status == 200 and answer.body == target.encode() * 50:
                 self.answers += 1
             else:
                 self.failures.append(f"{answer.status} {answer.text[:80]}")
         client.close()
 
-    def more(self, count: int = 100) -> None:
+    def more(self, count: int = 40) -> None:
         """Wait for more answers."""
         enough = self.answers + count
         wait_until(lambda: self.answers >= enough, timeout_s=10, what=f"{count} more answers")
@@ -167,9 +174,11 @@ def test_over_tls_all_workers_have_the_certificate(tmp_path: Path, upstream: str
     chain, key = pair.write(tmp_path)
     toml = f'https = "127.0.0.1:0"\ntls_certificate = "{chain}"\ntls_key = "{key}"'
     with running(tmp_path, upstream, toml) as node:
-        address = node.child.wait_for_log(r"\bhttps=(\S+)", timeout_s=1).group(1)
+        port = int(node.child.wait_for_log(r"\bhttps=127\.0\.0\.1:(\d+)", timeout_s=1).group(1))
         for _ in range(8):  # of which each worker gets some
-            client = http.client.HTTPSConnection(address, timeout=10, context=pair.client())
+            client = http.client.HTTPSConnection(
+                "localhost", port, timeout=10, context=pair.client()
+            )
             client.request("GET", PART.format(2))
             assert client.getresponse().read() == PART.format(2).encode() * 50
             client.close()
