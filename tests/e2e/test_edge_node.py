@@ -26,7 +26,7 @@ MASTER = "/api/streams/one/master.m3u8"
 SLOW_S = 0.1
 PART = "/api/streams/one/source/part-tok-{}.0.m4s"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 
 class Upstream(BaseHTTPRequestHandler):
