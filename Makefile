@@ -3,7 +3,7 @@ PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 
 .PHONY: help run setup setup-test test test-unit test-core test-pure test-plain test-e2e test-long \
-  soak soak-ladder conformance bench check fix fuzz clean
+  soak soak-ladder conformance bench bench-delivery flame check fix fuzz clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -61,6 +61,12 @@ conformance: setup-test ## check any live broadcast: make conformance URL=... [A
 
 bench: setup-test ## benchmarks; run alone on the machine
 	$(PYTEST) tests/bench -m bench -s --benchmark-columns=min,median,stddev,rounds
+
+bench-delivery: setup-test ## delivery against nginx and a bare C server; run alone on the machine
+	$(PYTEST) tests/bench/test_bench_delivery.py -m bench -s -q
+
+flame: setup-test ## draw docs/delivery.svg anew (Debian: linux-perf)
+	$(PY) tests/bench/yardstick/flame.py docs/delivery.svg
 
 check: setup-test ## lint, format, spelling, types; changes nothing
 	$(PY) -m ruff check .

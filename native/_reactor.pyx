@@ -322,10 +322,12 @@ cdef class Reactor:
         """Answer who waits for a key, and whoever asks for it until `drop`.
 
         Returns:
-            Whether it is kept; False if there are as many keys as there may be.
+            Whether it is kept; False if there are as many keys as there may be, or it is closed.
         """
         cdef Entry *entry = self.find(key)
         cdef uint64_t hash
+        if not self.is_open:
+            return False
         if entry == NULL:
             if self.table.count - self.waiting_keys >= self.max_keys:
                 return False
@@ -459,6 +461,8 @@ cdef class Reactor:
             conn = <Conn *>event.data.ptr
             if event.events & <unsigned int>(EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
                 conn.readable = True
+                if conn.ssl != NULL:  # TLS may have to read before it can write
+                    conn.writable = True
             if event.events & <unsigned int>EPOLLOUT:
                 conn.writable = True
             if event.events & <unsigned int>(EPOLLRDHUP | EPOLLHUP | EPOLLERR):

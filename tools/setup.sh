@@ -97,11 +97,12 @@ fi
 declare -A package=(
   [ffmpeg]=ffmpeg [ffprobe]=ffmpeg [chromium]=chromium [obs]="obs-studio obs-plugins libgl1-mesa-dri"
   [ffplay]=ffmpeg [Xvfb]=xvfb [dbus-run-session]=dbus [curl]=curl [h2load]=nghttp2-client [mpv]=mpv
+  [nginx]=nginx-light
   [gst-launch-1.0]="gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav"
 )
 wanted=()
 for tool in "${!package[@]}"; do
-  command -v "$tool" >/dev/null || wanted+=("$tool")
+  PATH=$PATH:/usr/sbin command -v "$tool" >/dev/null || wanted+=("$tool")
 done
 if [ ${#wanted[@]} -gt 0 ]; then
   packages=()

@@ -8,7 +8,8 @@ all of the production path: accept, h11, adoption by the reactor, gates and live
 (`yardstick/yard_server.c`) does the least that can be done.
 
 Live: each viewer does what a low-latency player does, a held playlist request and then a part,
-every 200 ms. The first seconds, in which all connect, do not count.
+every 200 ms. The first seconds, in which all connect, do not count. A server that is late takes
+fewer parts to its viewers and so less CPU time: what is compared is the time for one.
 """
 
 import json
@@ -28,7 +29,10 @@ from typing import Any
 import pytest
 from certificates import make_pair
 
-pytestmark = pytest.mark.bench
+pytestmark = [
+    pytest.mark.bench,
+    pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores"),
+]
 
 HERE = Path(__file__).parent / "yardstick"
 ROOT = Path(__file__).parents[2]
@@ -36,7 +40,8 @@ PATH = "/api/streams/s/source/"
 PLAYLIST_BYTES, FIXED_BYTES, PART_BYTES = 2048, 153_600, 62_500
 """A playlist, a part of 150 KB, and one of 200 ms at 2.5 Mbit/s."""
 INTERVAL_MS = 200
-CONNECTING_S = 5.0
+UNLIMITED = "1000000000"
+"""Requests of one connection at once."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Size:
     connecting_s: float
 
 
-FULL = Size(3, 2.0, 64, 5000, 8.0, CONNECTING_S)
+FULL = Size(3, 2.0, 64, 5000, 8.0, 7.0)
 TINY = Size(1, 0.3, 8, 20, 1.0, 0.5)
 
 
@@ -81,7 +86,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
 
     def build(name: str) -> str:
         if shutil.which("cc") is None:
-            pytest.skip("there is no C compiler")
+            pytest.skip("there is no C compiler (Debian: gcc)")
         program = folder / name
         if not program.exists():
             source = str(HERE / f"{name}.c")
@@ -127,7 +132,7 @@ def running(argv: list[str], name: str, port: int, *, ready: bool) -> Iterator[P
 @contextmanager
 def ours(start_ms: int = 0, certificate: Path | None = None) -> Iterator[Program]:
     port = free_port()
-    argv = [sys.executable, str(HERE / "delivery_server.py"), *sizes(port, start_ms)]
+    argv = [sys.executable, str(HERE / "delivery_server.py"), *sizes(port, start_ms), UNLIMITED]
     argv += [] if certificate is None else [str(certificate)]
     with running(argv, "ours", port, ready=True) as program:
         yield program
@@ -143,8 +148,9 @@ def bare_c(build: Callable[[str], str], start_ms: int = 0) -> Iterator[Program]:
 
 @contextmanager
 def nginx(folder: Path, certificate: Path | None = None) -> Iterator[Program]:
-    if shutil.which("nginx") is None:
-        pytest.skip("nginx is not installed")
+    program = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+    if program is None:
+        pytest.skip("nginx is not installed (Debian: nginx-light)")
     port = free_port()
     root = folder / "root"
     media = root / PATH.strip("/")
@@ -157,7 +163,7 @@ def nginx(folder: Path, certificate: Path | None = None) -> Iterator[Program]:
         if certificate is None
         else (
             f"ssl_certificate {certificate}; ssl_certificate_key {certificate};"
-            " ssl_ciphers ECDHE+AESGCM:ECDHE+CHACHA20;"
+            " ssl_protocols TLSv1.2 TLSv1.3; ssl_ciphers ECDHE+AESGCM:ECDHE+CHACHA20;"
         )
     )
     config = folder / "nginx.conf"
@@ -174,9 +180,9 @@ def nginx(folder: Path, certificate: Path | None = None) -> Iterator[Program]:
             add_header Cache-Control "public, max-age=86400"; }}
         }}"""
     )
-    argv = ["nginx", "-p", str(folder), "-e", "stderr", "-c", str(config)]
-    with running(argv, "nginx", port, ready=False) as program:
-        yield program
+    argv = [program, "-p", str(folder), "-e", "stderr", "-c", str(config)]
+    with running(argv, "nginx", port, ready=False) as server:
+        yield server
 
 
 def sizes(port: int, start_ms: int) -> list[str]:
@@ -216,7 +222,7 @@ def test_requests_against_nginx_and_c(
 @pytest.mark.parametrize("name", ["playlist.m3u8", "part.m4s"])
 def test_requests_over_tls_against_nginx(name: str, size: Size, pem: Path, shm: Path) -> None:
     if shutil.which("h2load") is None:
-        pytest.skip("h2load is not installed")
+        pytest.skip("h2load is not installed (Debian: nghttp2-client)")
 
     def measure(server: Program) -> tuple[float, float]:
         url = f"https://127.0.0.1:{server.port}{PATH}{name}"
@@ -270,17 +276,8 @@ def test_live_viewers_against_c(size: Size, built: Callable[[str], str]) -> None
         with start(start_ms) as server:
             before_kib = resident_kib(server.pid)
             seconds = size.connecting_s + size.live_s + 0.5
-            argv = [
-                "taskset",
-                "-c",
-                "1",
-                load,
-                "live",
-                str(server.port),
-                str(size.viewers),
-                str(seconds),
-            ]
-            argv += [str(INTERVAL_MS), str(start_ms), str(PART_BYTES), str(size.connecting_s)]
+            numbers = (server.port, size.viewers, seconds, INTERVAL_MS, start_ms, PART_BYTES)
+            argv = ["taskset", "-c", "1", load, "live", *map(str, numbers), str(size.connecting_s)]
             with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
                 time.sleep(size.connecting_s)  # the span itself
                 cpu_before_s = server.cpu_s()
@@ -288,24 +285,23 @@ def test_live_viewers_against_c(size: Size, built: Callable[[str], str]) -> None
                 used_s = server.cpu_s() - cpu_before_s
                 each_kib = (resident_kib(server.pid) - before_kib) / size.viewers
                 told = json.loads(process.communicate()[0])
-            return server.name, used_s / size.live_s, each_kib, told
+        return server.name, used_s / size.live_s, each_kib, told
 
     starts: list[Callable[[int], Any]] = [ours, lambda start_ms: bare_c(built, start_ms)]
     rounds = [[measure(start) for start in starts] for _ in range(min(2, size.rounds))]
-    for one in rounds:
-        for name, cores, each_kib, told in one:
-            print(
-                f"\n{size.viewers} viewers, {name}: {cores:.3f} cores, {each_kib:.2f} KiB a viewer;"
-                f" of {told['parts']} parts, first to last viewer median"
-                f" {told['spread_p50_ms']:.0f}, 99 % {told['spread_p99_ms']:.0f}, longest"
-                f" {told['spread_max_ms']:.0f} ms; latest {told['latest_ms']:.0f} ms;"
-                f" {told['stalls']} stalls",
-                end="",
-            )
-    ratio = statistics.median(one[0][1] / max(one[1][1], 0.001) for one in rounds)
-    print(f"\nours takes {ratio:.2f} of bare C's CPU time")
+    for name, cores, each_kib, told in (measured for one in rounds for measured in one):
+        print(
+            f"\n{size.viewers} viewers, {name}: {cores:.3f} cores, {told['judged']:,} parts taken,"
+            f" {told['stalls']} stalls, the latest complete after {told['latest_ms']:.0f} ms;"
+            f" of {told['parts']} parts that all took, first viewer to last:"
+            f" median {told['spread_p50_ms']:.0f}, 99 % {told['spread_p99_ms']:.0f}, longest"
+            f" {told['spread_max_ms']:.0f} ms; {each_kib:.2f} KiB a viewer",
+            end="",
+        )
+    each_s = [[cores / told["judged"] for _, cores, _, told in one] for one in rounds]
+    ratio = statistics.median(our_s / max(c_s, 1e-9) for our_s, c_s in each_s)
+    print(f"\nours takes {ratio:.2f} of bare C's CPU time for a part and its playlist")
     assert [told["errors"] for one in rounds for _, _, _, told in one] == [0, 0] * len(rounds)
-    assert all(told["parts"] > 0 for one in rounds for _, _, _, told in one)
 
 
 def run_load(argv: list[str]) -> dict[str, Any]:

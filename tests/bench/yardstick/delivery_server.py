@@ -1,10 +1,11 @@
-"""What `yard_server.c` serves, by our own server: the same objects, by way of `serve_http`.
+r"""What `yard_server.c` serves, by our own server: the same objects, by way of `serve_http`.
 
-    python delivery_server.py PORT PLAYLIST_BYTES FIXED_BYTES PART_BYTES INTERVAL_MS START_MS [PEM]
+    python delivery_server.py PORT PLAYLIST_BYTES FIXED_BYTES PART_BYTES INTERVAL_MS START_MS \
+        BURST [PEM]
 
-It prints "ready" when it listens, with TLS if a certificate is given, and runs until SIGTERM. The
-application stands where `HlsApp` does: synchronous lookups, gates and lives; packaging is measured
-elsewhere.
+BURST is `HttpSettings.requests_burst`. It prints "ready" when it listens, with TLS if a
+certificate is given, and runs until SIGTERM. The application stands where `HlsApp` does:
+synchronous lookups, gates and lives; packaging is measured elsewhere.
 """
 
 import sys
@@ -88,11 +89,13 @@ class LiveApp:
 
 async def main(arguments: list[str]) -> None:
     """Serve until somebody ends the process."""
-    port, playlist_bytes, fixed_bytes, part_bytes, interval_ms, start_ms = map(int, arguments[:6])
-    certificate = Certificate(Path(arguments[6])) if len(arguments) > 6 else None
+    port, playlist_bytes, fixed_bytes, part_bytes, interval_ms, start_ms, burst = map(
+        int, arguments[:7]
+    )
+    certificate = Certificate(Path(arguments[7])) if len(arguments) > 7 else None
     app = LiveApp(playlist_bytes, fixed_bytes, part_bytes)
     settings = HttpSettings(
-        max_connections=18_000, max_connections_per_address=18_000, requests_burst=1_000_000_000
+        max_connections=18_000, max_connections_per_address=18_000, requests_burst=burst
     )
     listeners = await trio.open_tcp_listeners(port, host="127.0.0.1", backlog=4096)
     async with trio.open_nursery() as nursery:

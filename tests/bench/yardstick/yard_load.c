@@ -6,14 +6,16 @@
  *       Each viewer does what a low-latency player does for every part: it asks for the playlist
  *       that has it, which is held until it is there, and then for the part. Part N appears at
  *       START_MS + N * INTERVAL_MS of CLOCK_MONOTONIC. What happens in the first WARM_UP_S, while
- *       all connect, is not judged.
+ *       viewers come, is not judged.
  *
  * Bodies are counted and dropped in the kernel (MSG_TRUNC), except the first of each connection,
  * whose bytes are looked at: the load must cost less than what it loads. One line of JSON at the
- * end. A viewer's part that is complete more than a second after it appeared is a stall: a player
+ * end, in which `parts` are those that all viewers got, and the spread of one is from the first of
+ * them to the last. A viewer's part that is complete more than a second after it appeared is a stall: a player
  * has about so much in its buffer.
  */
 #define _GNU_SOURCE
+#define CONNECTING_SHARE 0.6 /* of the warm-up, in which viewers come one after the other */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -50,7 +53,7 @@ static long interval_ms, start_ms;
 static size_t part_bytes;
 static double first_ms[MAX_PARTS], last_ms[MAX_PARTS];
 static int complete[MAX_PARTS];
-static unsigned long answers, errors, stalls;
+static unsigned long answers, errors, stalls, judged;
 static unsigned long long bytes;
 static double judged_from_ms, end_at_ms, latest_ms;
 static char scratch[1 << 20];
@@ -61,8 +64,10 @@ static double now_ms(void) {
     return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
 }
 
-static void fail(struct client *client) {
-    errors++;
+static void fail(struct client *client, const char *reason) {
+    if (errors++ == 0)
+        fprintf(stderr, "first error: %s, part %ld, head: %.*s\n", reason, client->number,
+                (int)strcspn(client->head, "\r"), client->head);
     close(client->fd);
     client->fd = -1;
 }
@@ -84,7 +89,7 @@ static void ask(struct client *client) {
     client->head_bytes = 0;
     client->in_body = 0;
     if (send(client->fd, text, (size_t)size, MSG_NOSIGNAL) != size)
-        fail(client);
+        fail(client, "send");
 }
 
 static void connect_next(void) {
@@ -97,7 +102,7 @@ static void connect_next(void) {
     client->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (connect(client->fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) {
-        fail(client);
+        fail(client, "connect");
         return;
     }
     connecting++;
@@ -121,11 +126,13 @@ static void answered(struct client *client) {
                 first_ms[client->number] = at_ms;
             last_ms[client->number] = at_ms;
         }
+        judged += is_judged;
+        stalls += is_judged && late_ms > STALL_MS;
         if (is_judged && late_ms > latest_ms)
             latest_ms = late_ms;
-        if (is_judged && late_ms > STALL_MS)
-            stalls++;
         client->number++;
+        if (late_ms > STALL_MS) /* it goes back to the live edge, as a player does */
+            client->number = next_number();
     }
     if (is_live)
         client->wants_part = !client->wants_part;
@@ -140,7 +147,7 @@ static int head_is_whole(struct client *client) {
     if (end == NULL)
         return 0;
     if (strncmp(client->head, "HTTP/1.1 200 ", 13) != 0) {
-        fail(client);
+        fail(client, "status");
         return 0;
     }
     length = strcasestr(client->head, "\r\ncontent-length:");
@@ -178,7 +185,7 @@ static void take(struct client *client) {
         if (client->fd < 0)
             return;
         if (size == 0 || (size < 0 && errno != EAGAIN)) {
-            fail(client);
+            fail(client, size == 0 ? "end" : "receive");
             return;
         }
         if (client->in_body && client->body_left == 0)
@@ -195,7 +202,7 @@ static int by_value(const void *left, const void *right) {
 
 int main(int argc, char **argv) {
     struct epoll_event events[BATCH];
-    double began_ms, seconds, spreads[MAX_PARTS];
+    double began_ms, seconds, warm_up_ms = 0, spreads[MAX_PARTS];
     int parts = 0;
     if (argc != 6 && argc != 9)
         return 2;
@@ -207,7 +214,8 @@ int main(int argc, char **argv) {
         interval_ms = atol(argv[5]);
         start_ms = atol(argv[6]);
         part_bytes = strtoul(argv[7], NULL, 10);
-        judged_from_ms = now_ms() + atof(argv[8]) * 1e3;
+        warm_up_ms = atof(argv[8]) * 1e3;
+        judged_from_ms = now_ms() + warm_up_ms;
     } else {
         target = argv[3];
         count = atoi(argv[4]);
@@ -218,7 +226,8 @@ int main(int argc, char **argv) {
     began_ms = now_ms();
     end_at_ms = began_ms + seconds * 1e3;
     while (now_ms() < end_at_ms) {
-        while (next_to_connect < count && connecting < CONNECT_AT_ONCE)
+        double share = warm_up_ms > 0 ? (now_ms() - began_ms) / (warm_up_ms * CONNECTING_SHARE) : 1;
+        while (next_to_connect < count && next_to_connect <= count * share && connecting < CONNECT_AT_ONCE)
             connect_next();
         int found = epoll_wait(epoll, events, BATCH, 50);
         for (int index = 0; index < found; index++) {
@@ -231,7 +240,7 @@ int main(int argc, char **argv) {
                 getsockopt(client->fd, SOL_SOCKET, SO_ERROR, &problem, &size);
                 connecting--;
                 if (problem) {
-                    fail(client);
+                    fail(client, "connect");
                     continue;
                 }
                 client->is_connected = 1;
@@ -243,15 +252,19 @@ int main(int argc, char **argv) {
                 take(client);
         }
     }
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    double cpu_s = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec)
+        + (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
     double took_s = (now_ms() - began_ms) / 1e3;
     for (int number = 0; number < MAX_PARTS; number++)
         if (complete[number] == count) /* parts that everybody got */
             spreads[parts++] = last_ms[number] - first_ms[number];
     qsort(spreads, (size_t)parts, sizeof *spreads, by_value);
-    printf("{\"answers\": %lu, \"errors\": %lu, \"bytes\": %llu, \"seconds\": %.3f, \"parts\": %d, "
+    printf("{\"answers\": %lu, \"errors\": %lu, \"bytes\": %llu, \"seconds\": %.3f, \"judged\": %lu, \"parts\": %d, "
            "\"spread_p50_ms\": %.1f, \"spread_p99_ms\": %.1f, \"spread_max_ms\": %.1f, "
-           "\"latest_ms\": %.1f, \"stalls\": %lu}\n",
-           answers, errors, bytes, took_s, parts, parts ? spreads[parts / 2] : 0.0,
-           parts ? spreads[parts * 99 / 100] : 0.0, parts ? spreads[parts - 1] : 0.0, latest_ms, stalls);
+           "\"latest_ms\": %.1f, \"stalls\": %lu, \"cpu_s\": %.2f}\n",
+           answers, errors, bytes, took_s, judged, parts, parts ? spreads[parts / 2] : 0.0,
+           parts ? spreads[parts * 99 / 100] : 0.0, parts ? spreads[parts - 1] : 0.0, latest_ms, stalls, cpu_s);
     return 0;
 }
