@@ -28,6 +28,11 @@ LOWER: Final = 0.9
 """The lower level of each bound, as a share of the upper one."""
 
 
+LAG_CPU = 0.5
+"""Share of the bound of CPU from which on a late event loop counts: one that hardly works and is
+late all the same waits for a neighbour, and refusing viewers would not help it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SheddingSettings:
     """From where on new viewers are refused."""
@@ -110,4 +115,5 @@ class Shedding:
             return "connections"
         if self.cpu >= level * settings.cpu:
             return "cpu"
-        return "lag" if self.lag_s >= level * settings.lag_s else None
+        is_ours = self.cpu >= LAG_CPU * settings.cpu
+        return "lag" if is_ours and self.lag_s >= level * settings.lag_s else None

@@ -53,6 +53,9 @@ STORE_RETRY_S: Final = 5.0
 SOURCE: Final = "source"
 """Name of the rendition that is the publisher's own media."""
 
+DAY_S: Final = 86_400.0
+"""Media time counts from the midnight (UTC) before a broadcast's first media."""
+
 TOKEN_BYTES: Final = 6
 """Random bytes in a broadcast's token: no two broadcasts of a stream ever share a media URL."""
 
@@ -130,13 +133,13 @@ class Broadcast:
 
     @property
     def first_number(self) -> int:
-        """Where its media sequence and its discontinuity sequence begin, once there is media.
+        """Media Sequence Number of its first segment: the second in which it began.
 
-        It is the second in which media began. Segments and breaks come more slowly, so numbers go
-        on from one broadcast of a stream to the next, after a crash too, which a player that
-        watches on relies on (rfc8216bis 6.2.1): it takes the next one for a live edge that moved.
+        Segments come more slowly than seconds, so numbers go on from one broadcast of a stream to
+        the next, after a crash too (rfc8216bis 6.2.2: they never go back), and so does media time.
+        To a player that watches on, the next broadcast is a live edge that has moved.
         """
-        return int(self.media_started_at_s)
+        return int(self.started_at_s)
 
     @property
     def rendition(self) -> LiveRendition | None:
@@ -228,12 +231,13 @@ class Broadcasts:
     def open_media(self, broadcast: Broadcast) -> LiveRendition:
         """Begin to serve a live broadcast; call it when its first media has just arrived.
 
-        The wall clock now is the programme date-time of media time zero.
+        Media time zero is the midnight before, so it is `media_time_s` already.
 
         Returns:
             The rendition `SOURCE`; `Broadcast.live` has all that there are.
         """
-        broadcast.media_started_at_s = self._clock()
+        now_s = self._clock()
+        broadcast.media_started_at_s = now_s - now_s % DAY_S
         source = self._rendition(broadcast, SOURCE, 0)
         previous = self._ended.pop(broadcast.stream_id, None)
         if previous is not None:

@@ -9,9 +9,9 @@ Made by a broadcast's first publisher and kept until its end. A publisher is one
 
 One segmenter serves them all: changed tracks (`origin.bridge.Tracks`), and another publisher, break
 its media with a discontinuity and, where they need one, a new init section, while msn, token and
-media clock run on. The media clock of the next publisher starts where the wall clock has come to,
-so PROGRAM-DATE-TIME is media time plus one constant for the whole broadcast, in every rendition,
-and still says when a picture arrived.
+media clock run on. The media of each publisher starts where the wall clock has come to, so
+PROGRAM-DATE-TIME is media time plus one constant for the whole broadcast, in every rendition, and
+still says when a picture arrived.
 
 Where transcoding is on, a broadcast whose first publisher has video has a ladder: it gets every
 sample that the segmenter took, and follows the segmenter's events after the source has published
@@ -73,8 +73,7 @@ class Packager:
         """A publisher's first frame has just arrived; its tracks may not be known yet."""
         if self._rendition is None:
             self._rendition = self._broadcasts.open_media(self._broadcast)
-        else:
-            self._joins_at_s = self._broadcasts.media_time_s(self._broadcast)
+        self._joins_at_s = self._broadcasts.media_time_s(self._broadcast)
 
     def take(self, outputs: Sequence[Output]) -> None:
         """Package what the present publisher's bridge gave, after `begin`.

@@ -8,8 +8,11 @@
 import { timedAbr } from "./abr.js";
 
 const POLL_MS = 2000;
+const RETURN_MS = 500; // the same while a broadcast that broke off may be about to come back
+const RETURN_FOR_MS = 30000;
 const SOON_MS = 300;
-const MAX_BACKOFF_MS = 8000;
+const MAX_BACKOFF_MS = 2500; // whoever comes back (a server that was started again) is found within five seconds
+const ANSWER_MS = 8000; // a server that says nothing for so long does not answer
 const PACE_MS = 250;
 
 // Pace. hls.js's own catch-up needs more than one second of buffer, which a viewer one second behind
@@ -21,6 +24,8 @@ const TOLERANCE_S = 0.1; // this near to the target is at the target
 const THIN_BUFFER_S = 0.2; // less than this ahead: slow down rather than stall
 const FULL_BUFFER_S = 0.4; // speed up only with this much ahead
 const STALLED_MS = 2000; // a picture that stands for so long is worth a word
+const STUCK_MS = 2500; // and for so long, while parts are listed that hls.js does not ask for, a new beginning
+const LOST_S = 1; // further ahead of the newest part than this there will be nothing to play
 const JUMP_S = 4; // further behind than this while following the edge: seek
 
 const HLS_CONFIG = {
@@ -59,12 +64,13 @@ const video = $("video");
 const streamId = decodeURIComponent(location.pathname.split("/")[2] ?? "");
 const base = `/api/streams/${encodeURIComponent(streamId)}`;
 
-const page = { hls: null, abr: null, video, stalls: 0, errors: [], state: "connecting", latency };
+const page = { hls: null, abr: null, signs: {}, video, stalls: 0, errors: [], state: "connecting", latency };
 window.headrace = page;
 
 let following = true; // at the live edge, or wherever the viewer went back to
 let hasPlayed = false;
 let failures = 0;
+let brokeAt = -RETURN_FOR_MS;
 let timer = 0;
 let picked = ""; // label of the quality that the viewer chose; "" leaves it to hls.js
 
@@ -101,7 +107,7 @@ async function connect() {
   clearTimeout(timer);
   let info;
   try {
-    const answer = await fetch(base, { cache: "no-store" });
+    const answer = await fetch(base, { cache: "no-store", signal: AbortSignal.timeout?.(ANSWER_MS) });
     if (answer.status === 404) {
       show("missing", "There is no such stream.");
       return;
@@ -123,7 +129,7 @@ async function connect() {
   } else {
     if (info.status === "ended") show("ended", "The broadcast has ended.");
     else show("waiting", "Waiting for the broadcast to begin…");
-    again(POLL_MS);
+    again(performance.now() - brokeAt < RETURN_FOR_MS ? RETURN_MS : POLL_MS);
   }
 }
 
@@ -134,7 +140,7 @@ function again(delayMs) {
 
 function backoff() {
   failures += 1;
-  return Math.min(MAX_BACKOFF_MS, 500 * 2 ** Math.min(failures, 5)) * (0.75 + Math.random() / 2);
+  return Math.min(MAX_BACKOFF_MS, 500 * 2 ** Math.min(failures, 3)) * (0.75 + Math.random() / 2);
 }
 
 function begin() {
@@ -157,6 +163,7 @@ function beginHls(source) {
   const abrController = timedAbr(DefaultConfig.abrController);
   const hls = new window.Hls({ ...HLS_CONFIG, abrController });
   page.hls = hls;
+  page.signs = { listed: 0, loaded: 0, isLoading: false };
   page.abr = hls.abrController;
   let mediaRecovered = false;
   hls.on(Events.ERROR, (_event, data) => {
@@ -171,6 +178,14 @@ function beginHls(source) {
       recover();
     }
   });
+  const { signs } = page;
+  hls.on(Events.LEVEL_UPDATED, (_event, { details }) => { if (details.advanced) signs.listed = performance.now(); });
+  for (const name of ["FRAG_LOADING", "FRAG_LOADED", "FRAG_BUFFERED"]) {
+    hls.on(Events[name], () => {
+      signs.loaded = performance.now();
+      signs.isLoading = name === "FRAG_LOADING";
+    });
+  }
   hls.on(Events.MANIFEST_PARSED, () => listQualities(hls));
   hls.on(Events.LEVELS_UPDATED, () => listQualities(hls));
   hls.on(Events.LEVEL_SWITCHED, () => showQuality(hls));
@@ -190,6 +205,7 @@ function stop() {
 }
 
 function recover() {
+  brokeAt = performance.now();
   stop();
   show("connecting", "The connection broke. Trying again…");
   again(backoff());
@@ -226,7 +242,12 @@ function ahead() {
 function keepPace() {
   const hls = page.hls;
   const behind = latency();
-  const live = hls?.latestLevelDetails?.live ?? false;
+  const details = hls?.latestLevelDetails;
+  const live = details?.live ?? false;
+  // Where numbers jump (the origin was started again), hls.js guesses how far on the media is, seeks there, and stays
+  // when it finds the media in another place.
+  const isLost = live && following && details.PTSKnown && video.currentTime > details.edge + LOST_S;
+  if (isLost && hls.liveSyncPosition !== null) video.currentTime = hls.liveSyncPosition;
   let rate = 1;
   if (live && behind !== null && following && !video.paused && !video.seeking) {
     const late = behind - hls.targetLatency;
@@ -253,7 +274,16 @@ function watchProgress() {
     if (page.state === "stalled") show("live", "Live");
   } else if (page.state === "live" && now - moved.at > STALLED_MS) {
     show("stalled", "Nothing new is arriving. Waiting…");
+  } else if (page.state === "stalled" && now - moved.at > STUCK_MS && isStuck(now)) {
+    recover();
   }
+}
+
+// hls.js has lost its way: it reads that there are new parts, and does not ask for them. When nothing is listed, the
+// publisher is away; when something is being loaded, the line is slow.
+function isStuck(now) {
+  const { listed, loaded, isLoading } = page.signs;
+  return now - listed < 1000 && now - loaded > (isLoading ? HLS_CONFIG.fragLoadPolicy.default.maxLoadTimeMs : STUCK_MS);
 }
 
 function goLive() {

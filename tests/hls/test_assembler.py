@@ -19,8 +19,8 @@ def picture(*, idr: bool = False) -> FragmentSample:
     return FragmentSample(b"picture", PART, 0, SYNC_FLAGS if idr else NON_SYNC_FLAGS)
 
 
-def begun(**options: Any) -> PartAssembler:
-    parts = PartAssembler(0.1)
+def begun(*, first_msn: int = 0, **options: Any) -> PartAssembler:
+    parts = PartAssembler(0.1, first_msn=first_msn)
     values: dict[str, Any] = {
         "start": 0,
         "timescale": 90_000,
@@ -91,6 +91,15 @@ def test_parts_come_out_in_order_and_end_their_segments() -> None:
     assert parts.in_segment
     assert parts.end_segment(3 * PART) == SegmentEnd(msn=1, duration_s=0.2)
     assert not parts.in_segment
+
+
+def test_numbers_begin_where_the_caller_says() -> None:
+    parts = begun(first_msn=1_800_000_000, sample_rate=0)
+    add(parts, 0, idr=True, ends=True)
+    (part,) = parts_of(events := parts.drain(0, PART))
+    assert (part.msn, part.index) == (1_800_000_000, 0)
+    assert events[1] == SegmentEnd(msn=1_800_000_000, duration_s=0.2)
+    assert parts.end_segment(2 * PART).msn == 1_800_000_001
 
 
 def test_a_part_without_video_is_independent_only_where_there_is_none() -> None:

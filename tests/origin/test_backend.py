@@ -97,7 +97,7 @@ async def test_a_marker_goes_to_the_live_edge_or_where_it_is_told(house: House) 
     rendition.publish([Presentation(target_duration_s=2, part_target_s=0.2), EVENTS.init()])
     rendition.publish([source.part(), source.part()])
     here = await mark(made.id, MarkerRequest())
-    assert here.start_date == "2027-01-15T08:00:00.650Z"  # 400 ms of media
+    assert here.start_date == "2027-01-15T00:00:00.400Z"  # 400 ms of media, from midnight
     there = MarkerRequest(
         id="x", start_date=datetime(2027, 1, 15, 8, tzinfo=UTC), scte35_cmd="0xfc30"
     )

@@ -203,8 +203,8 @@ async def test_viewers_find_a_broadcast_from_its_first_media_on(house: House) ->
     rendition.publish(first_segment())
     playlist = house.playlist()
     assert playlist is not None
-    # The clock's second tick: the first was the start of the broadcast.
-    assert "EXT-X-PROGRAM-DATE-TIME:2027-01-15T08:00:01.000Z" in playlist
+    # Of media time zero, where this media is.
+    assert "EXT-X-PROGRAM-DATE-TIME:2027-01-15T00:00:00.000Z" in playlist
 
 
 # -- what follows, in time
@@ -482,6 +482,7 @@ async def test_the_wall_clock_says_where_the_media_of_the_next_publisher_begins(
     house: House,
 ) -> None:
     broadcast, _ = house.go_live()
-    # One tick for each question: the start was the first, the media the second.
-    assert house.broadcasts.media_time_s(broadcast) == 1
-    assert house.broadcasts.media_time_s(broadcast) == 2
+    # It is eight in the morning, and one tick for each question: the start was the first, the media
+    # the second.
+    assert house.broadcasts.media_time_s(broadcast) == 8 * 3600 + 2
+    assert house.broadcasts.media_time_s(broadcast) == 8 * 3600 + 3

@@ -361,6 +361,28 @@ async def test_the_next_publisher_may_send_something_else(
     assert third["#EXT-X-MAP"].endswith('-1.mp4"')
 
 
+async def test_a_broadcast_after_a_crash_goes_on_in_numbers_and_in_media_time(
+    media: wire.Media,
+) -> None:
+    """Another process, another broadcast, the same URL: nothing goes back under a viewer."""
+    seen = []
+    for now_s in (100_000.25, 100_004.5):
+        house = House()
+        house.now_s = now_s
+        push_all(await house.admit(), media)
+        stream = house.live.get("s")
+        assert stream is not None
+        seen.append((house.playlist(), stream.renditions[SOURCE].timeline.segments))
+    (before, ended), (after, begun) = seen
+    assert begun[0].msn == 100_004 > ended[-1].msn >= 100_000
+    assert "#EXT-X-MEDIA-SEQUENCE:100000\n" in before
+    assert "#EXT-X-MEDIA-SEQUENCE:100004\n" in after
+    # From midnight: 100,000 s are a day and 13,600 s.
+    assert ended[0].start_ns / 1e9 == pytest.approx(13_600.25)
+    assert begun[0].start_ns / 1e9 == pytest.approx(13_604.5)
+    assert segments(after)[0]["#EXT-X-PROGRAM-DATE-TIME"] == "1970-01-02T03:46:44.500Z"
+
+
 async def test_a_publisher_that_says_goodbye_is_not_waited_for(
     patient: House, media: wire.Media
 ) -> None:
