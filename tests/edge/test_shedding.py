@@ -48,7 +48,9 @@ def test_a_neighbour_s_load_is_not_ours() -> None:
     assert all(worker.seconds(20, cpu=0.4, lag_s=0.5))
 
 
-@pytest.mark.parametrize(("load", "reason"), [({"cpu": 0.95}, "cpu"), ({"cpu": 0.5, "lag_s": 0.12}, "lag")])
+@pytest.mark.parametrize(
+    ("load", "reason"), [({"cpu": 0.95}, "cpu"), ({"cpu": 0.5, "lag_s": 0.12}, "lag")]
+)
 def test_cpu_and_lag_count_over_the_window(load: dict[str, float], reason: str) -> None:
     worker = Worker()
     assert worker.seconds(2, **load) == [True, True]  # type: ignore[arg-type]
