@@ -16,16 +16,24 @@ from origin_process import Origin
 
 pytestmark = pytest.mark.e2e
 
-SECOND_PART = (0, 1)
+
+def second_segment(harvest: Harvest) -> int:
+    return min(harvest.segments) + 1
+
+
+def second_part(harvest: Harvest) -> tuple[int, int]:
+    return min(harvest.segments), 1
 
 
 def change_a_part(harvest: Harvest) -> None:
-    part = harvest.parts[SECOND_PART]
-    harvest.parts[SECOND_PART] = replace(part, data=part.data[:-1] + b"\0")
+    key = second_part(harvest)
+    part = harvest.parts[key]
+    harvest.parts[key] = replace(part, data=part.data[:-1] + b"\0")
 
 
 def claim_independence(harvest: Harvest) -> None:
-    harvest.parts[SECOND_PART] = replace(harvest.parts[SECOND_PART], independent=True)
+    key = second_part(harvest)
+    harvest.parts[key] = replace(harvest.parts[key], independent=True)
 
 
 def answer_a_hint_with_other_bytes(harvest: Harvest) -> None:
@@ -33,7 +41,7 @@ def answer_a_hint_with_other_bytes(harvest: Harvest) -> None:
 
 
 def lose_a_segment(harvest: Harvest) -> None:
-    del harvest.segments[1]
+    del harvest.segments[second_segment(harvest)]
 
 
 def lose_the_last_segment(harvest: Harvest) -> None:
@@ -41,14 +49,16 @@ def lose_the_last_segment(harvest: Harvest) -> None:
 
 
 def stretch_a_segment(harvest: Harvest) -> None:
-    uri, duration_s, data = harvest.segments[1]
-    harvest.segments[1] = (uri, duration_s + 0.3, data)
+    key = second_segment(harvest)
+    uri, duration_s, data = harvest.segments[key]
+    harvest.segments[key] = (uri, duration_s + 0.3, data)
 
 
 def damage_a_segment(harvest: Harvest) -> None:
-    uri, duration_s, data = harvest.segments[1]
+    key = second_segment(harvest)
+    uri, duration_s, data = harvest.segments[key]
     middle = len(data) // 2
-    harvest.segments[1] = (uri, duration_s, data[:middle] + bytes(200) + data[middle + 200 :])
+    harvest.segments[key] = (uri, duration_s, data[:middle] + bytes(200) + data[middle + 200 :])
 
 
 def change_the_part_target(harvest: Harvest) -> None:
