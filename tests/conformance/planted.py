@@ -296,6 +296,12 @@ def the_hint_was_refused(recording: Recording) -> None:
     hints[0] = replace(hints[0], status=404)
 
 
+@breaks("PH-03")
+def the_hint_was_put_off(recording: Recording) -> None:
+    hints = of(recording, "high").hints
+    hints[0] = replace(hints[0], status=503)
+
+
 @breaks("PH-04")
 def the_hint_trickled(recording: Recording) -> None:
     hints = of(recording, "high").hints

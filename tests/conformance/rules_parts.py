@@ -261,7 +261,7 @@ def hints_come_true(check: Check) -> None:
 @rule
 def hinted_bytes_are_the_parts(check: Check) -> None:
     """PH-03 MUST 6.2.6: a hinted part's request is held and gets its very bytes; 404 only if the
-    part never comes
+    part never comes, 503 only after 3 TD
     """
     for rendition in check.recording.renditions.values():
         digests = {
@@ -272,6 +272,8 @@ def hinted_bytes_are_the_parts(check: Check) -> None:
         for exchange in rendition.hints:
             if exchange.status == 404:
                 check(exchange.url not in digests, "%s, and the part came", exchange)
+            elif exchange.status == 503:  # the publisher is away, and may come back
+                check(exchange.took_s >= 3 * rendition.target_s - 0.5, "%s", exchange)
             elif exchange.status != 200:
                 check(False, "%s", exchange)
             elif exchange.url in digests:
