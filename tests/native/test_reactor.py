@@ -17,7 +17,9 @@ import pytest
 if os.environ.get("HEADRACE_PURE") == "1":
     pytest.skip("HEADRACE_PURE=1 has no reactor", allow_module_level=True)
 
-from reactor_rig import (
+from native import Blob, ReactorEvent
+
+from .reactor_rig import (
     HEAD,
     INPUT_BYTES,
     Body,
@@ -30,8 +32,6 @@ from reactor_rig import (
     read,
     rigged,
 )
-
-from native import Blob, ReactorEvent
 
 
 @pytest.fixture
