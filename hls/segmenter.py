@@ -60,8 +60,7 @@ class Segmenter:
         video: Configuration of the video track, None without video.
         audio: Configuration of the audio track, None without audio.
         settings: Policy and bounds; the defaults if None.
-        first_msn: Number of the first segment. Numbers must not go back under one URL (6.2.1), so
-            whoever begins anew there begins further on.
+        first_msn: Number of the first segment; under one URL they must not go back (6.2.2).
 
     Raises:
         UsageError: There is no track.
