@@ -24,7 +24,8 @@ const TOLERANCE_S = 0.1; // this near to the target is at the target
 const THIN_BUFFER_S = 0.2; // less than this ahead: slow down rather than stall
 const FULL_BUFFER_S = 0.4; // speed up only with this much ahead
 const STALLED_MS = 2000; // a picture that stands for so long is worth a word
-const STUCK_MS = 2500; // and for so long, while parts are listed that hls.js does not ask for, a new beginning
+const STUCK_MS = 2500; // and for so long, while parts are listed that hls.js does not ask for, a seek, then a new beginning
+const UNASKED_MS = 600; // it asks within a tenth of a second of the playlist that lists them
 const LOST_S = 1; // further ahead of the newest part than this there will be nothing to play
 const JUMP_S = 4; // further behind than this while following the edge: seek
 
@@ -163,7 +164,7 @@ function beginHls(source) {
   const abrController = timedAbr(DefaultConfig.abrController);
   const hls = new window.Hls({ ...HLS_CONFIG, abrController });
   page.hls = hls;
-  page.signs = { listed: 0, loaded: 0, isLoading: false };
+  page.signs = { unasked: Infinity, loaded: 0, isLoading: false, hasSought: false };
   page.abr = hls.abrController;
   let mediaRecovered = false;
   hls.on(Events.ERROR, (_event, data) => {
@@ -179,10 +180,14 @@ function beginHls(source) {
     }
   });
   const { signs } = page;
-  hls.on(Events.LEVEL_UPDATED, (_event, { details }) => { if (details.advanced) signs.listed = performance.now(); });
+  hls.on(Events.LEVEL_UPDATED, (_event, { details }) => {
+    if (details.advanced) signs.unasked = Math.min(signs.unasked, performance.now());
+  });
   for (const name of ["FRAG_LOADING", "FRAG_LOADED", "FRAG_BUFFERED"]) {
     hls.on(Events[name], () => {
+      if (name === "FRAG_BUFFERED") signs.hasSought = false;
       signs.loaded = performance.now();
+      signs.unasked = Infinity;
       signs.isLoading = name === "FRAG_LOADING";
     });
   }
@@ -274,16 +279,20 @@ function watchProgress() {
     if (page.state === "stalled") show("live", "Live");
   } else if (page.state === "live" && now - moved.at > STALLED_MS) {
     show("stalled", "Nothing new is arriving. Waiting…");
-  } else if (page.state === "stalled" && now - moved.at > STUCK_MS && isStuck(now)) {
-    recover();
+  } else if (page.state === "stalled" && isStuck(now)) {
+    const sync = page.hls.liveSyncPosition;
+    if (page.signs.hasSought || sync === null) recover();
+    else video.currentTime = sync;
+    page.signs.hasSought = true;
   }
 }
 
 // hls.js has lost its way: it reads that there are new parts, and does not ask for them. When nothing is listed, the
 // publisher is away; when something is being loaded, the line is slow.
 function isStuck(now) {
-  const { listed, loaded, isLoading } = page.signs;
-  return now - listed < 1000 && now - loaded > (isLoading ? HLS_CONFIG.fragLoadPolicy.default.maxLoadTimeMs : STUCK_MS);
+  if (!page.hls || now - moved.at < STUCK_MS) return false;
+  const { unasked, loaded, isLoading } = page.signs;
+  return isLoading ? now - loaded > HLS_CONFIG.fragLoadPolicy.default.maxLoadTimeMs : now - unasked > UNASKED_MS;
 }
 
 function goLive() {
