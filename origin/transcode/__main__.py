@@ -14,6 +14,7 @@ to the threads, one of which may be stuck in a codec.
 
 import contextlib
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -78,6 +79,7 @@ def main(arguments: list[str]) -> int:
         )
         return await worker.run()
 
+    gc.freeze()  # what is imported stays: no need to look through it again and again
     return trio.run(work)
 
 
