@@ -288,7 +288,8 @@ def test_live_viewers_against_c(size: Size, built: Callable[[str], str]) -> None
         return server.name, used_s / size.live_s, each_kib, told
 
     starts: list[Callable[[int], Any]] = [ours, lambda start_ms: bare_c(built, start_ms)]
-    rounds = [[measure(start) for start in starts] for _ in range(min(2, size.rounds))]
+    # The first round finds the kernel's pools of socket buffers empty, and is slower for either.
+    rounds = [[measure(start) for start in starts] for _ in range(size.rounds)]
     for name, cores, each_kib, told in (measured for one in rounds for measured in one):
         print(
             f"\n{size.viewers} viewers, {name}: {cores:.3f} cores, {told['judged']:,} parts taken,"
@@ -298,7 +299,8 @@ def test_live_viewers_against_c(size: Size, built: Callable[[str], str]) -> None
             f" {told['spread_max_ms']:.0f} ms; {each_kib:.2f} KiB a viewer",
             end="",
         )
-    each_s = [[cores / told["judged"] for _, cores, _, told in one] for one in rounds]
+    warm = rounds[1:] or rounds
+    each_s = [[cores / told["judged"] for _, cores, _, told in one] for one in warm]
     ratio = statistics.median(our_s / max(c_s, 1e-9) for our_s, c_s in each_s)
     print(f"\nours takes {ratio:.2f} of bare C's CPU time for a part and its playlist")
     assert [told["errors"] for one in rounds for _, _, _, told in one] == [0, 0] * len(rounds)
