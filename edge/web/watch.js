@@ -24,8 +24,8 @@ const TOLERANCE_S = 0.1; // this near to the target is at the target
 const THIN_BUFFER_S = 0.2; // less than this ahead: slow down rather than stall
 const FULL_BUFFER_S = 0.4; // speed up only with this much ahead
 const STALLED_MS = 2000; // a picture that stands for so long is worth a word
-const STUCK_MS = 2500; // and for so long, while parts are listed that hls.js does not ask for, a seek, then a new beginning
-const UNASKED_MS = 600; // it asks within a tenth of a second of the playlist that lists them
+const STUCK_MS = 2000; // and for so long, while parts are listed that hls.js does not ask for, a seek, then a new beginning
+const UNASKED_MS = 400; // it asks within a tenth of a second of the playlist that lists them
 const LOST_S = 1; // further ahead of the newest part than this there will be nothing to play
 const JUMP_S = 4; // further behind than this while following the edge: seek
 
@@ -280,10 +280,15 @@ function watchProgress() {
   } else if (page.state === "live" && now - moved.at > STALLED_MS) {
     show("stalled", "Nothing new is arriving. Waiting…");
   } else if (page.state === "stalled" && isStuck(now)) {
-    const sync = page.hls.liveSyncPosition;
-    if (page.signs.hasSought || sync === null) recover();
-    else video.currentTime = sync;
-    page.signs.hasSought = true;
+    const { hls, signs } = page;
+    if (signs.hasSought || hls.liveSyncPosition === null) {
+      recover();
+    } else {
+      video.currentTime = hls.liveSyncPosition;
+      moved.position = video.currentTime; // that was us: nothing plays yet
+      signs.hasSought = true;
+      signs.unasked = now;
+    }
   }
 }
 

@@ -193,6 +193,7 @@ def judge(
         assert last["latency"] < 4, player.describe()
 
 
+@pytest.mark.long
 @pytest.mark.hard_cap(120)
 def test_a_viewer_changes_quality_at_an_edge(
     clip_of: Callable[[ClipSpec], Clip],
@@ -322,6 +323,7 @@ def test_a_page_whose_player_is_stuck_begins_anew(
             judge(players, figures)
 
 
+@pytest.mark.long
 @pytest.mark.hard_cap(120)
 def test_an_upstream_dies(
     clip_of: Callable[[ClipSpec], Clip],
@@ -377,6 +379,7 @@ def test_edge_workers_die(
             judge(players, figures)
 
 
+@pytest.mark.long
 @pytest.mark.hard_cap(120)
 def test_a_chain_adds_less_than_50_ms(
     viewers: Viewers, tmp_path: Path, figures: Callable[[str], None]

@@ -99,6 +99,7 @@ def test_a_viewer_changes_quality_by_hand(
         assert not troubles(played), troubles(played)
 
 
+@pytest.mark.long
 @pytest.mark.hard_cap(120)
 def test_the_line_decides_in_auto(
     broadcast: Broadcast, viewers: Viewers, figures: Callable[[str], None]
