@@ -39,6 +39,7 @@ from edge.http.tls import Certificate, CertificateError
 from edge.node_metrics import COLUMNS, NodeMetrics, Sources, row_of
 from edge.process.errors import ConfigError, StartupError
 from edge.process.log import configure_logging
+from edge.process.memory import calm_collector, keep_pages
 from edge.process.terminal import EXIT_CRASHED, EXIT_REFUSED
 from edge.shedding import Load, Shedding, SheddingSettings
 from edge.worker_pipe import FAREWELL, READY, REFUSED, LineReader, WorkerOrder
@@ -57,6 +58,8 @@ def main() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     reports = os.dup(1)
     os.dup2(2, 1)  # whatever prints must not speak for us
+    keep_pages()
+    calm_collector()
     try:
         code = trio.run(_run, reports)
     except Exception:

@@ -97,7 +97,7 @@ fi
 declare -A package=(
   [ffmpeg]=ffmpeg [ffprobe]=ffmpeg [chromium]=chromium [obs]="obs-studio obs-plugins libgl1-mesa-dri"
   [ffplay]=ffmpeg [Xvfb]=xvfb [dbus-run-session]=dbus [curl]=curl [h2load]=nghttp2-client [mpv]=mpv
-  [nginx]=nginx-light
+  [nginx]="nginx-light libnginx-mod-rtmp"
   [gst-launch-1.0]="gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav"
 )
 wanted=()

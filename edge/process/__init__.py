@@ -10,5 +10,6 @@ May import: click, msgspec, structlog, trio; of ours only each other.
     settings.py   TOML, environment and flags to one frozen value
     listeners.py  sockets that listen, and how many descriptors we may have
     log.py        a line per event, with no secret in it
+    memory.py     what is asked of malloc and of the collector
     terminal.py   flags in, one clear line and an exit code out
 """

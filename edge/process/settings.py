@@ -83,21 +83,25 @@ def gather(
     return kind(**values), {setting.name: setting.source for setting in given}
 
 
-def check_tls(settings: Any, sources: Sources) -> None:
+def check_tls(settings: Any, sources: Sources, *listeners: str) -> None:
     """Check that a certificate is there where it is needed, and nowhere else.
 
     Args:
-        settings: Has `https`, `tls_certificate` and `tls_key`.
+        settings: Has `tls_certificate` and `tls_key`.
         sources: Of `gather`.
+        listeners: Settings of the places that are served over TLS, None where they are not.
 
     Raises:
         ConfigError: It is not so.
     """
-    if settings.https is not None and settings.tls_certificate is None:
-        raise ConfigError(f"{sources['https']}: https needs tls_certificate")
-    for name, needed in (("tls_certificate", "https"), ("tls_key", "tls_certificate")):
-        if getattr(settings, name) is not None and getattr(settings, needed) is None:
-            raise ConfigError(f"{sources[name]}: {name} needs {needed}")
+    secure = [name for name in listeners if getattr(settings, name) is not None]
+    if secure and settings.tls_certificate is None:
+        raise ConfigError(f"{sources[secure[0]]}: {secure[0]} needs tls_certificate")
+    if not secure and settings.tls_certificate is not None:
+        needed = " or ".join(listeners)
+        raise ConfigError(f"{sources['tls_certificate']}: tls_certificate needs {needed}")
+    if settings.tls_key is not None and settings.tls_certificate is None:
+        raise ConfigError(f"{sources['tls_key']}: tls_key needs tls_certificate")
 
 
 def path_hook(type_: type, value: Any) -> Any:

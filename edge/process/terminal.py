@@ -18,6 +18,7 @@ import trio
 
 from edge.process.errors import StartupError
 from edge.process.log import redact
+from edge.process.memory import calm_collector, keep_pages
 
 #: See the module's header.
 EXIT_CRASHED: Final = 1
@@ -56,6 +57,8 @@ def serve(program: str, main: Callable[..., Awaitable[None]], *arguments: Any) -
     Returns:
         The exit code; what it means has been said.
     """
+    keep_pages()
+    calm_collector()
     try:
         trio.run(main, *arguments)
     except BaseException as error:

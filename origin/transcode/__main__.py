@@ -13,8 +13,6 @@ to the threads, one of which may be stuck in a codec.
 """
 
 import contextlib
-import ctypes
-import gc
 import os
 import resource
 import signal
@@ -27,6 +25,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import trio
 
+from edge.process.memory import calm_collector, keep_pages
 from origin.transcode import wire
 from origin.transcode.encode import SOFTWARE
 from origin.transcode.sandbox import confine
@@ -36,12 +35,6 @@ DEFAULT_ADDRESS_SPACE_BYTES: Final = 4 * 1024**3
 """A ladder from 1080p has 1.5 GiB mapped, of which 0.3 are resident."""
 
 
-_M_TRIM_THRESHOLD: Final = -1
-_M_MMAP_THRESHOLD: Final = -3
-_MMAP_THRESHOLD_BYTES: Final = 32 * 1024 * 1024  # the highest there is
-_TRIM_THRESHOLD_BYTES: Final = 256 * 1024 * 1024
-
-
 def main(arguments: list[str]) -> int:
     """Run the worker.
 
@@ -49,7 +42,7 @@ def main(arguments: list[str]) -> int:
         The exit code.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _keep_memory()
+    keep_pages()
     space_bytes = int(arguments[0]) if arguments else DEFAULT_ADDRESS_SPACE_BYTES
     try:
         received = read_setup(partial(os.read, 0, READ_BYTES))
@@ -79,7 +72,7 @@ def main(arguments: list[str]) -> int:
         )
         return await worker.run()
 
-    gc.freeze()  # what is imported stays: no need to look through it again and again
+    calm_collector()
     return trio.run(work)
 
 
@@ -97,18 +90,6 @@ def _resident_bytes(memory: int | None) -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     os.lseek(memory, 0, os.SEEK_SET)
     return int(os.read(memory, 256).split()[1]) * resource.getpagesize()
-
-
-def _keep_memory() -> None:
-    """Let malloc keep the pages of pictures that are freed, for the next picture.
-
-    By default it gives large blocks back to the kernel, which has to clear them again: 250 page
-    faults a picture, and 2 % of the CPU time.
-    """
-    with contextlib.suppress(AttributeError):  # not glibc
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES)
 
 
 def _say(fault: str) -> None:
