@@ -7,32 +7,50 @@ for. Unlike metadata, a malformed command ends the connection: nothing after it 
 Pure functions; which command is legal when is `state`'s business, and their order `connection`'s.
 Nothing here puts a stream key into an error.
 
-May import: amf, amf0, errors, events, limits.
+May import: amf, amf0, capabilities, errors, events, limits.
 """
 
+import enum
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from rtmpcore import amf0
 from rtmpcore.amf import AmfValue
+from rtmpcore.capabilities import PROPERTIES, Capabilities, read_capabilities
 from rtmpcore.errors import RemoteProtocolError
-from rtmpcore.events import Connect, ConnectRejected, Publish, PublishRefusal, PublishRefused
+from rtmpcore.events import (
+    Connect,
+    ConnectAccepted,
+    ConnectRejected,
+    Play,
+    PlayRefusal,
+    PlayRefused,
+    Publish,
+    PublishRefusal,
+    PublishRefused,
+)
 from rtmpcore.limits import Limits
 
 # Codes of info objects (RTMP 1.0 section 7.2.2).
 CONNECT_SUCCESS: Final = "NetConnection.Connect.Success"
-CONNECT_REJECTED: Final = "NetConnection.Connect.Rejected"
+RECONNECT_REQUEST: Final = "NetConnection.Connect.ReconnectRequest"
 PUBLISH_START: Final = "NetStream.Publish.Start"
-PLAY_NOT_FOUND: Final = "NetStream.Play.StreamNotFound"
+PLAY_START: Final = "NetStream.Play.Start"
+PLAY_STOP: Final = "NetStream.Play.Stop"
+PLAY_ENDS: Final = (PLAY_STOP, "NetStream.Play.Complete", "NetStream.Play.UnpublishNotify")
+"""Codes that say that what was played is over; which one is the server's taste."""
 
 _SPEC: Final = "RTMP 1.0 section 7.2"
 _CONNECT_SPEC: Final = "RTMP 1.0 section 7.2.1.1"
+_PLAY_SPEC: Final = "RTMP 1.0 section 7.2.2.1"
 _PUBLISH_SPEC: Final = "RTMP 1.0 section 7.2.2.6"
 
 # What Adobe's server 3.0.1 says of itself; encoders look for nothing newer.
 _SERVER_VERSION: Final = "FMS/3,0,1,123"
 _CAPABILITIES: Final = 31
 _CLIENT_VERSION: Final = "FMLE/3.0 (compatible; Headrace)"
+
+_RefusalT = TypeVar("_RefusalT", bound=enum.Enum)
 
 
 class Command(NamedTuple):
@@ -90,12 +108,21 @@ def parse_connect(command: Command) -> Connect:
     if not isinstance(sent, Mapping):
         reason = "connect has no command object"
         raise RemoteProtocolError(reason, _CONNECT_SPEC, reply=ConnectRejected(description=reason))
-    known = ("app", "tcUrl", "tcurl", "flashVer")
+    known = ("app", "tcUrl", "tcurl", "flashVer", *PROPERTIES)
     return Connect(
         app=_text(sent.get("app")),
         tc_url=_text(sent.get("tcUrl", sent.get("tcurl"))).strip("' "),
         flash_version=_text(sent.get("flashVer")),
         properties={name: value for name, value in sent.items() if name not in known},
+        capabilities=read_capabilities(sent),
+    )
+
+
+def parse_connect_accepted(command: Command) -> ConnectAccepted:
+    """Read the `_result` of connect, of which a client needs the server's capabilities only."""
+    server = command.command_object
+    return ConnectAccepted(
+        capabilities=read_capabilities(server if isinstance(server, Mapping) else {})
     )
 
 
@@ -112,9 +139,24 @@ def parse_publish(command: Command, stream_id: int) -> Publish:
             stream_id=stream_id, code=PublishRefusal.BAD_NAME, description=reason
         )
         raise RemoteProtocolError(reason, _PUBLISH_SPEC, reply=refusal)
-    name, _, query = raw_name.strip().partition("?")
+    name, query = _split_name(raw_name)
     kind = _text(command.arguments[1]) if len(command.arguments) > 1 else ""
-    return Publish(stream_id=stream_id, name=name.strip(), query=query, kind=kind or "live")
+    return Publish(stream_id=stream_id, name=name, query=query, kind=kind or "live")
+
+
+def parse_play(command: Command, stream_id: int) -> Play:
+    """Read play, whose name is as that of publish. Where to begin in a recording is not read.
+
+    Raises:
+        RemoteProtocolError: The name is missing or not a string; the error's reply says so.
+    """
+    raw_name = command.arguments[0] if command.arguments else None
+    if not isinstance(raw_name, str):
+        reason = "play has no stream name"
+        refusal = PlayRefused(stream_id=stream_id, code=PlayRefusal.NOT_FOUND, description=reason)
+        raise RemoteProtocolError(reason, _PLAY_SPEC, reply=refusal)
+    name, query = _split_name(raw_name)
+    return Play(stream_id=stream_id, name=name, query=query)
 
 
 def parse_status(command: Command) -> Status:
@@ -125,12 +167,12 @@ def parse_status(command: Command) -> Status:
     return Status(*(_text(info.get(name)) for name in Status._fields))
 
 
-def refusal_of(code: str) -> PublishRefusal:
-    """Return the refusal that an onStatus code of level error means; REJECTED for unknown ones."""
-    for refusal in PublishRefusal:
-        if refusal.value == code:
-            return refusal
-    return PublishRefusal.REJECTED
+def refusal_of(code: str, otherwise: _RefusalT) -> _RefusalT:
+    """Return the refusal that a code means, of the other one's kind; for unknown codes that one."""
+    try:
+        return type(otherwise)(code)
+    except ValueError:
+        return otherwise
 
 
 def call(name: str, transaction_id: float, *arguments: AmfValue) -> bytes:
@@ -150,22 +192,24 @@ def connect(event: Connect, transaction_id: float) -> bytes:
         "flashVer": event.flash_version or _CLIENT_VERSION,
         "tcUrl": event.tc_url,
     }
-    return amf0.encode("connect", transaction_id, properties | dict(event.properties))
+    properties |= event.properties
+    return amf0.encode("connect", transaction_id, properties | event.capabilities.properties())
 
 
-def connect_accepted(transaction_id: float) -> bytes:
+def connect_accepted(transaction_id: float, capabilities: Capabilities) -> bytes:
     """Build the `_result` that accepts a connect.
 
     It names objectEncoding 0: to those who asked for AMF3 too, as all of them can speak AMF0.
     """
     server: dict[str, AmfValue] = {"fmsVer": _SERVER_VERSION, "capabilities": _CAPABILITIES}
+    server |= capabilities.properties()
     info = _info(Status("status", CONNECT_SUCCESS, "Connection succeeded."))
     return amf0.encode("_result", transaction_id, server, info | {"objectEncoding": 0})
 
 
-def connect_rejected(transaction_id: float, description: str) -> bytes:
+def connect_rejected(transaction_id: float, status: Status) -> bytes:
     """Build the `_error` that rejects a connect."""
-    return call("_error", transaction_id, _info(Status("error", CONNECT_REJECTED, description)))
+    return call("_error", transaction_id, _info(status))
 
 
 def on_status(status: Status) -> bytes:
@@ -173,10 +217,28 @@ def on_status(status: Status) -> bytes:
     return call("onStatus", 0, _info(status))
 
 
+def reconnect_request(tc_url: str, description: str) -> bytes:
+    """Build the onStatus that asks a client to connect anew; it belongs on message stream 0."""
+    info = _info(Status("status", RECONNECT_REQUEST, description))
+    return call("onStatus", 0, info | {"tcUrl": tc_url} if tc_url else info)
+
+
+def parse_reconnect_url(command: Command) -> str:
+    """Return the URL that a reconnect request names, or nothing."""
+    info = command.arguments[0] if command.arguments else None
+    return _text(info.get("tcUrl")) if isinstance(info, Mapping) else ""
+
+
 def on_fc_publish() -> bytes:
     """Build onFCPublish, which Flash Media Live Encoder waits for before its onStatus."""
     info: AmfValue = {"code": PUBLISH_START, "description": "Started publishing stream."}
     return call("onFCPublish", 0, info)
+
+
+def _split_name(raw_name: str) -> tuple[str, str]:
+    """Split a stream name as sent into name and query; blanks around are no part of it."""
+    name, _, query = raw_name.strip().partition("?")
+    return name.strip(), query
 
 
 def _info(status: Status) -> dict[str, AmfValue]:

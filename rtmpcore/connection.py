@@ -9,8 +9,8 @@ A driver of either role does the same, in this order::
 
 Here the layers meet: handshake, chunk stream, messages, and the command flow of the role. What may
 be said when is decided in `state`. What needs no decision of the application is done here:
-acknowledgements, pings, windows, aggregates. Media outside a publish and unknown messages are
-skipped.
+acknowledgements, pings, windows, aggregates. Media outside a publish or a play and unknown messages
+are skipped.
 
 Promise: whatever the bytes, only `RemoteProtocolError` leaves `next_event`, and the connection then
 stays in ERROR. Every buffer has its bound in `Limits`.
@@ -32,6 +32,8 @@ from rtmpcore.events import (
     CuePoint,
     Event,
     Metadata,
+    Play,
+    PlayStarted,
     PublishStarted,
     Signal,
     VideoMessage,
@@ -48,10 +50,19 @@ from rtmpcore.message import (
     split_aggregate,
     strip_selector,
 )
-from rtmpcore.state import ANSWER_STATES, FIRST_STATE, HANDSHAKE, Role, State, advance
+from rtmpcore.state import (
+    ANSWER_STATES,
+    FIRST_STATE,
+    HANDSHAKE,
+    MEDIA_STATE,
+    Role,
+    State,
+    advance,
+)
 from rtmpcore.wire import WINDOW_ACK_BYTES, MessageType
 
 _OVER: Final = (State.CLOSED, State.ERROR)
+_STREAMING: Final = (State.PUBLISHING, State.PLAYING)
 
 
 class Connection:
@@ -89,6 +100,7 @@ class Connection:
         self._role = role
         # A server that owes an answer reads on after it; a client waits for nothing but messages.
         self._answer_states = ANSWER_STATES if role is Role.SERVER else frozenset()
+        self._media_state = MEDIA_STATE[role]
         self._limits = limits
 
         # The way in. _inbox holds what one receive_data completed; _unread_bytes bounds it.
@@ -276,8 +288,12 @@ class Connection:
             # What came after the end counts for nothing, errors included.
             self._inbox.clear()
             self._failure = None
-        elif isinstance(event, PublishStarted):
+            return
+        if isinstance(event, (PublishStarted, PlayStarted)):
             self._commands_before_publish = 0
+        # A server may send a picture in one breath with PlayStarted: a client is ready at once.
+        ready = PublishStarted if self._role is Role.SERVER else Play
+        if isinstance(event, ready):
             limits = self._limits
             self._reader.set_limits(
                 max_message_bytes=limits.max_message_bytes_publishing,
@@ -317,7 +333,7 @@ class Connection:
     # One reader for each message type that means something to us; see _READERS.
 
     def _read_video(self, message: RawMessage) -> Event | None:
-        if self.state is not State.PUBLISHING:
+        if self.state is not self._media_state:
             return None
         return VideoMessage(
             stream_id=message.stream_id,
@@ -326,7 +342,7 @@ class Connection:
         )
 
     def _read_audio(self, message: RawMessage) -> Event | None:
-        if self.state is not State.PUBLISHING:
+        if self.state is not self._media_state:
             return None
         return AudioMessage(
             stream_id=message.stream_id,
@@ -335,7 +351,7 @@ class Connection:
         )
 
     def _read_data(self, message: RawMessage) -> Event | None:
-        if self.state is not State.PUBLISHING:
+        if self.state is not self._media_state:
             return None
         data = parse_data(message, self._limits)
         if data is None:
@@ -349,11 +365,11 @@ class Connection:
         self._aggregate = split_aggregate(message, self._limits)
 
     def _read_command(self, message: RawMessage) -> Event | None:
-        if self.state is not State.PUBLISHING:
+        if self.state not in _STREAMING:
             self._commands_before_publish += 1
             if self._commands_before_publish > self._limits.max_commands_before_publish:
                 raise RemoteProtocolError(
-                    "too many commands without a publish", "RTMP 1.0 section 7.2"
+                    "too many commands without a publish or play", "RTMP 1.0 section 7.2"
                 )
         command = parse_command(strip_selector(message), self._limits)
         event, replies = self._flow.receive(command, message.stream_id, self.state)

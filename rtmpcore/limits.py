@@ -1,9 +1,9 @@
 """Every bound on what one peer may cost us, in one frozen record.
 
 A peer is unknown until its publish is accepted, so the bounds are small before that and are raised
-when the driver sends `PublishStarted`: for the bytes received from then on. The memory of one
-connection is at most about three times the buffer bound of its phase: partial messages in the chunk
-reader, unread complete messages, and outgoing bytes.
+when the driver sends `PublishStarted`, or a client receives `PlayStarted`: for the bytes received
+from then on. The memory of one connection is at most about three times the buffer bound of its
+phase: partial messages in the chunk reader, unread complete messages, and outgoing bytes.
 
 May import: nothing of ours. Precedents stand next to each number.
 """
@@ -27,8 +27,8 @@ class Limits:
     (nginx closes at id 32, and encoders with csid 45 and 64 exist)."""
 
     max_commands_before_publish: int = 64
-    """Commands between the handshake, or the end of a publish, and `PublishStarted`. OBS and ffmpeg
-    need 5, and two more to end a publish."""
+    """Commands between the handshake, or the end of a publish, and `PublishStarted` or
+    `PlayStarted`. OBS and ffmpeg need 5, and two more to end a publish."""
 
     max_message_bytes_publishing: int = 10 * 1024 * 1024
     """Longest message while publishing. 4K key frames exceed nginx's 1 MB; MediaMTX allows

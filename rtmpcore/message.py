@@ -66,7 +66,12 @@ def answer_user_control(payload: bytes) -> bytes | None:
     if int.from_bytes(payload[:2], "big") != UserControl.PING_REQUEST:
         return None
     time = decode_u32(payload[2:])
-    return UserControl.PING_RESPONSE.to_bytes(2, "big") + encode_u32(time)
+    return encode_user_control(UserControl.PING_RESPONSE, time)
+
+
+def encode_user_control(event: UserControl, *numbers: int) -> bytes:
+    """Build a User Control message (7.1.7): an event and its numbers, of 32 bits each."""
+    return event.to_bytes(2, "big") + b"".join(map(encode_u32, numbers))
 
 
 def strip_selector(message: RawMessage) -> bytes:
@@ -112,13 +117,18 @@ def parse_data(message: RawMessage, limits: Limits) -> tuple[str, Mapping[str, A
     return (name, values[1]) if isinstance(name, str) and name in (METADATA, CUE_POINT) else None
 
 
-def encode_metadata(values: Mapping[str, AmfValue]) -> bytes:
-    """Build the data message that sets onMetaData; an ECMA array, as OBS and ffmpeg send.
+def encode_metadata(values: Mapping[str, AmfValue], *, stored: bool) -> bytes:
+    """Build the data message of onMetaData; an ECMA array, as OBS and ffmpeg send.
+
+    Args:
+        values: The metadata.
+        stored: As a server sends what it stored; False for a publisher, who asks to store it.
 
     Raises:
         LocalProtocolError: A value has no AMF0 form.
     """
-    return amf0.encode("@setDataFrame", METADATA, EcmaArray(values))
+    asking = () if stored else ("@setDataFrame",)
+    return amf0.encode(*asking, METADATA, EcmaArray(values))
 
 
 def encode_cue_point(values: Mapping[str, AmfValue]) -> bytes:

@@ -6,9 +6,9 @@ Two rules, after h11:
 that is sent or received, and keeps no flag of its own about where the conversation stands.
 
 *The machine is the same for both roles.* A server and a client connected back to back walk
-through the same states by the same events; only who may send an event differs (`SENDER`), and the
-handshake, which the two see from opposite sides and which moves by bytes (`HANDSHAKE`). So a rule
-that holds for one role cannot be forgotten for the other.
+through the same states by the same events; only who may send an event differs (`sender_of`), and
+the handshake, which the two see from opposite sides and which moves by bytes (`HANDSHAKE`). So a
+rule that holds for one role cannot be forgotten for the other.
 
 ::
 
@@ -18,20 +18,25 @@ that holds for one role cannot be forgotten for the other.
                                                          ConnectAccepted  ConnectRejected
           CreateStream, StreamCreated                            |           |
                        '---------------- IDLE <------------------'         CLOSED
-                                        |   ^
-                                   Publish  PublishRefused
-                                        v   |
-                               WAIT_PUBLISH_ANSWER
-                                        |
-                                  PublishStarted
-                                        v
-      media, Metadata, CreateStream: PUBLISHING -- Unpublish, PublishRefused --> IDLE
+                                       |    |
+                             Publish --'    '-- Play
+                                |                 |
+                      WAIT_PUBLISH_ANSWER  WAIT_PLAY_ANSWER      PublishRefused, PlayRefused: IDLE
+                                |                 |
+                         PublishStarted      PlayStarted
+                                v                 v
+       media of the client: PUBLISHING         PLAYING :media of the server
+                                |                 |
+        Unpublish, PublishRefused                StopPlay, PlayStopped, PlayRefused
+                                '-----> IDLE <----'
+
+ReconnectRequest is legal from IDLE on and changes nothing. One publish or one play at a time.
 
 An event that a state does not list is illegal in it. The end of the bytes leads to CLOSED and a
 broken rule to ERROR, from anywhere; both are final.
 
 A driver sets its deadlines by these states: all before IDLE are a stranger's, PUBLISHING expects
-media, and IDLE and the two ANSWER states lie between.
+media, and all others lie between.
 
 May import: errors, events.
 """
@@ -49,9 +54,15 @@ from rtmpcore.events import (
     CuePoint,
     Event,
     Metadata,
+    Play,
+    PlayRefused,
+    PlayStarted,
+    PlayStopped,
     Publish,
     PublishRefused,
     PublishStarted,
+    ReconnectRequest,
+    StopPlay,
     StreamCreated,
     Unpublish,
     VideoMessage,
@@ -85,12 +96,16 @@ class State(enum.Enum):
     WAIT_CONNECT = "WAIT_CONNECT"
     #: The server must accept or reject the connect.
     WAIT_CONNECT_ANSWER = "WAIT_CONNECT_ANSWER"
-    #: Connected and not publishing.
+    #: Connected, and neither publishing nor playing.
     IDLE = "IDLE"
     #: The server must start or refuse the publish.
     WAIT_PUBLISH_ANSWER = "WAIT_PUBLISH_ANSWER"
-    #: Media flows.
+    #: Media flows to the server.
     PUBLISHING = "PUBLISHING"
+    #: The server must start or refuse the play.
+    WAIT_PLAY_ANSWER = "WAIT_PLAY_ANSWER"
+    #: Media flows to the client.
+    PLAYING = "PLAYING"
     #: The end: the peer closed, or the connect was rejected.
     CLOSED = "CLOSED"
     #: The peer broke the protocol; nothing it sends counts any more.
@@ -111,8 +126,18 @@ FIRST_STATE: Final[dict[Role, State]] = {
 }
 """Where each side begins."""
 
-ANSWER_STATES: Final = frozenset({State.WAIT_CONNECT_ANSWER, State.WAIT_PUBLISH_ANSWER})
+ANSWER_STATES: Final = frozenset(
+    {State.WAIT_CONNECT_ANSWER, State.WAIT_PUBLISH_ANSWER, State.WAIT_PLAY_ANSWER}
+)
 """The server owes an answer: what the client says next is looked at after it."""
+
+MEDIA_STATE: Final[dict[Role, State]] = {
+    Role.SERVER: State.PUBLISHING,
+    Role.CLIENT: State.PLAYING,
+}
+"""Where each side is sent media, by the other."""
+
+MEDIA: Final = (AudioMessage, VideoMessage, Metadata, CuePoint)
 
 TRANSITIONS: Final[dict[State, dict[type[Event], State]]] = {
     State.WAIT_C0C1: {},
@@ -128,10 +153,14 @@ TRANSITIONS: Final[dict[State, dict[type[Event], State]]] = {
         CreateStream: State.IDLE,
         StreamCreated: State.IDLE,
         Publish: State.WAIT_PUBLISH_ANSWER,
+        Play: State.WAIT_PLAY_ANSWER,
+        ReconnectRequest: State.IDLE,
     },
     State.WAIT_PUBLISH_ANSWER: {
         PublishStarted: State.PUBLISHING,
         PublishRefused: State.IDLE,
+        StreamCreated: State.WAIT_PUBLISH_ANSWER,
+        ReconnectRequest: State.WAIT_PUBLISH_ANSWER,
     },
     State.PUBLISHING: {
         AudioMessage: State.PUBLISHING,
@@ -140,8 +169,27 @@ TRANSITIONS: Final[dict[State, dict[type[Event], State]]] = {
         CuePoint: State.PUBLISHING,
         CreateStream: State.PUBLISHING,
         StreamCreated: State.PUBLISHING,
+        ReconnectRequest: State.PUBLISHING,
         PublishRefused: State.IDLE,
         Unpublish: State.IDLE,
+    },
+    State.WAIT_PLAY_ANSWER: {
+        PlayStarted: State.PLAYING,
+        PlayRefused: State.IDLE,
+        StreamCreated: State.WAIT_PLAY_ANSWER,
+        ReconnectRequest: State.WAIT_PLAY_ANSWER,
+    },
+    State.PLAYING: {
+        AudioMessage: State.PLAYING,
+        VideoMessage: State.PLAYING,
+        Metadata: State.PLAYING,
+        CuePoint: State.PLAYING,
+        CreateStream: State.PLAYING,
+        StreamCreated: State.PLAYING,
+        ReconnectRequest: State.PLAYING,
+        PlayRefused: State.IDLE,
+        PlayStopped: State.IDLE,
+        StopPlay: State.IDLE,
     },
     State.CLOSED: {},
     State.ERROR: {},
@@ -157,13 +205,22 @@ SENDER: Final[dict[type[Event], Role]] = {
     Publish: Role.CLIENT,
     PublishStarted: Role.SERVER,
     PublishRefused: Role.SERVER,
-    Metadata: Role.CLIENT,
-    CuePoint: Role.CLIENT,
-    AudioMessage: Role.CLIENT,
-    VideoMessage: Role.CLIENT,
     Unpublish: Role.CLIENT,
+    Play: Role.CLIENT,
+    PlayStarted: Role.SERVER,
+    PlayRefused: Role.SERVER,
+    StopPlay: Role.CLIENT,
+    PlayStopped: Role.SERVER,
+    ReconnectRequest: Role.SERVER,
 }
-"""The side that may send each event."""
+"""The side that may send each event; media is missing, since either may: see `sender_of`."""
+
+
+def sender_of(event_type: type[Event], state: State) -> Role:
+    """Return the side that may send an event in a state."""
+    if event_type in MEDIA:
+        return Role.SERVER if state is State.PLAYING else Role.CLIENT
+    return SENDER[event_type]
 
 
 def advance(state: State, event_type: type[Event], sender: Role) -> State:
@@ -178,7 +235,7 @@ def advance(state: State, event_type: type[Event], sender: Role) -> State:
         LocalProtocolError: The event is illegal in this state, or not this side's to send.
             `Connection` turns it into a `RemoteProtocolError` when the peer is the sender.
     """
-    if SENDER[event_type] is not sender:
+    if sender_of(event_type, state) is not sender:
         raise LocalProtocolError(f"a {sender.value} does not send {event_type.__name__}")
     try:
         return TRANSITIONS[state][event_type]

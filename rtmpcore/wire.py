@@ -27,8 +27,11 @@ class MessageType(enum.IntEnum):
 
 
 class UserControl(enum.IntEnum):
-    """User control event types (RTMP 1.0 section 7.1.7). Those not listed are ignored."""
+    """User control event types (RTMP 1.0 section 7.1.7). From a peer, all but pings are ignored."""
 
+    STREAM_BEGIN = 0
+    STREAM_EOF = 1
+    SET_BUFFER_LENGTH = 3
     PING_REQUEST = 6
     PING_RESPONSE = 7
 
@@ -64,6 +67,9 @@ announced before publish only, because OBS ignores it later."""
 WINDOW_ACK_BYTES: Final = 2_500_000
 """Window of acknowledgement that we announce, and our own default for acknowledging peers that
 never announce one (OBS, ffmpeg); nginx's and Adobe's value (5.4.4)."""
+
+OUR_PLAY_BUFFER_MS: Final = 3000
+"""The buffer that we announce when we play; Adobe's server sends no further ahead (7.1.7)."""
 
 EXTENDED_TIMESTAMP: Final = 0xFFFFFF
 """24-bit timestamp value that says that 32 bits follow (5.3.1.3)."""

@@ -11,6 +11,8 @@ from rtmpcore import (
     CreateStream,
     Event,
     Limits,
+    Play,
+    PlayStarted,
     Publish,
     PublishStarted,
     Role,
@@ -27,6 +29,7 @@ CONNECT = Connect(
     properties={"type": "nonprivate"},
 )
 PUBLISH = Publish(stream_id=1, name="live_key")
+PLAY = Play(stream_id=1, name="monitor", query="token=abc")
 STARTED = PublishStarted(stream_id=1, description="go")
 
 
@@ -45,6 +48,7 @@ class ConnectionPair:
 
     CONNECT = CONNECT
     PUBLISH = PUBLISH
+    PLAY = PLAY
     drain = staticmethod(drain)
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -84,6 +88,17 @@ class ConnectionPair:
         self.send(self.client, CreateStream(name="live_key"), [StreamCreated(stream_id=1)])
         self.send(self.client, PUBLISH)
         self.send(self.server, STARTED)
+
+    def ask_to_play(self) -> None:
+        """Go on to WAIT_PLAY_ANSWER on message stream 1."""
+        self.connect()
+        self.send(self.client, CreateStream(), [StreamCreated(stream_id=1)])
+        self.send(self.client, PLAY)
+
+    def play(self) -> None:
+        """Go on to PLAYING on message stream 1."""
+        self.ask_to_play()
+        self.send(self.server, PlayStarted(stream_id=1, description="go"))
 
 
 @pytest.fixture

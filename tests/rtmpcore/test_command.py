@@ -14,15 +14,20 @@ from rtmp_peers import (
 
 from rtmpcore import (
     Connect,
+    ConnectRefusal,
     ConnectRejected,
     CreateStream,
     Limits,
+    Play,
+    PlayRefusal,
+    PlayRefused,
     Publish,
     PublishRefusal,
     PublishRefused,
     RemoteProtocolError,
 )
 from rtmpcore import command as commands
+from rtmpcore.capabilities import UNSAID
 from rtmpcore.command import Command, Status
 
 
@@ -135,7 +140,35 @@ def test_publish_without_a_name_is_told_so(values: list[bytes]) -> None:
     )
 
 
+def play_of(*values: bytes) -> Play:
+    payload = command_payload("play", 5, *values)
+    return commands.parse_play(commands.parse_command(payload, Limits()), 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "query"),
+    [
+        ([NULL, amf_string("key")], "key", ""),
+        ([NULL, amf_string("key"), amf_number(-2000)], "key", ""),
+        ([NULL, amf_string(" key?token=a?b ")], "key", "token=a?b"),
+        ([NULL, amf_string("")], "", ""),
+    ],
+)
+def test_play(values: list[bytes], name: str, query: str) -> None:
+    assert play_of(*values) == Play(stream_id=1, name=name, query=query)
+
+
+@pytest.mark.parametrize("values", [[], [NULL], [NULL, amf_bool(False)]])
+def test_play_without_a_name_is_told_so(values: list[bytes]) -> None:
+    with pytest.raises(RemoteProtocolError, match="play has no stream name") as error:
+        play_of(*values)
+    assert error.value.reply == PlayRefused(
+        stream_id=1, code=PlayRefusal.NOT_FOUND, description="play has no stream name"
+    )
+
+
 def test_a_key_is_in_no_repr() -> None:
+    assert "secret" not in repr(Play(stream_id=1, name="secret", query="token=secret"))
     assert "secret" not in repr(Publish(stream_id=1, name="secret", query="token=secret"))
     assert "secret" not in repr(CreateStream(name="secret"))
 
@@ -154,13 +187,15 @@ def test_status(arguments: list[object], status: tuple[str, str, str]) -> None:
     assert commands.parse_status(Command("onStatus", 0, None, arguments)) == Status(*status)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("refusal", PublishRefusal)
-def test_refusal(refusal: PublishRefusal) -> None:
-    assert commands.refusal_of(refusal.value) is refusal
-
-
-def test_unknown_refusal() -> None:
-    assert commands.refusal_of("NetStream.Failed") is PublishRefusal.REJECTED
+def test_refusals() -> None:
+    for kind, otherwise in (
+        (ConnectRefusal, ConnectRefusal.REJECTED),
+        (PublishRefusal, PublishRefusal.REJECTED),
+        (PlayRefusal, PlayRefusal.FAILED),
+    ):
+        for refusal in kind:
+            assert commands.refusal_of(refusal.value, otherwise) is refusal
+        assert commands.refusal_of("NetStream.Failed", otherwise) is otherwise
 
 
 def test_built_commands() -> None:
@@ -171,13 +206,14 @@ def test_built_commands() -> None:
         None,
         {"level": "error", "code": "c", "description": "d"},
     ]
-    assert read_amf(commands.connect_rejected(1, "no")) == [
+    rejected = Status("error", "NetConnection.Connect.Rejected", "no")
+    assert read_amf(commands.connect_rejected(1, rejected)) == [
         "_error",
         1,
         None,
         {"level": "error", "code": "NetConnection.Connect.Rejected", "description": "no"},
     ]
-    name, transaction, server, info = read_amf(commands.connect_accepted(1))
+    name, transaction, server, info = read_amf(commands.connect_accepted(1, UNSAID))
     assert (name, transaction) == ("_result", 1)
     assert server == {"fmsVer": "FMS/3,0,1,123", "capabilities": 31}
     assert info["objectEncoding"] == 0

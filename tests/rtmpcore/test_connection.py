@@ -19,6 +19,7 @@ from rtmpcore import (
     Connect,
     ConnectAccepted,
     Connection,
+    ConnectRefusal,
     ConnectRejected,
     CreateStream,
     CuePoint,
@@ -26,13 +27,20 @@ from rtmpcore import (
     Event,
     LocalProtocolError,
     Metadata,
+    Play,
+    PlayRefusal,
+    PlayRefused,
+    PlayStarted,
+    PlayStopped,
     Publish,
     PublishRefusal,
     PublishRefused,
     PublishStarted,
+    ReconnectRequest,
     Role,
     Signal,
     State,
+    StopPlay,
     StreamCreated,
     Unpublish,
     VideoMessage,
@@ -159,7 +167,8 @@ def test_too_little_randomness() -> None:
 
 def test_rejected_connect_ends_both(pair: "ConnectionPair") -> None:
     pair.send(pair.client, CONNECT)
-    pair.send(pair.server, ConnectRejected(description="no such app"))
+    rejected = ConnectRejected(code=ConnectRefusal.INVALID_APP, description="no such app")
+    pair.send(pair.server, rejected)
     for end in (pair.client, pair.server):
         assert state_of(end) is State.CLOSED
         assert end.next_event() is Signal.CLOSED
@@ -225,6 +234,12 @@ def test_media_outside_a_publish_is_skipped(pair: "ConnectionPair") -> None:
 
 
 # What needs no decision --------------------------------------------------------------------------
+
+
+def test_media_to_a_publisher_is_skipped(pair: "ConnectionPair") -> None:
+    pair.publish()
+    pair.client.receive_data(whole(4, 8, 1, b"\xaf\x01x") + whole(6, 9, 1, b"\x17\x01\0\0\0x"))
+    assert drain(pair.client) == []
 
 
 def test_ping_is_answered_with_its_time(pair: "ConnectionPair") -> None:
@@ -324,6 +339,12 @@ ANY_EVENT: list[Event] = [
     AUDIO,
     VIDEO,
     Unpublish(stream_id=1),
+    Play(stream_id=1, name="live_key"),
+    PlayStarted(stream_id=1),
+    PlayRefused(stream_id=1, code=PlayRefusal.FAILED, description="x"),
+    StopPlay(stream_id=1),
+    PlayStopped(stream_id=1),
+    ReconnectRequest(),
 ]
 
 

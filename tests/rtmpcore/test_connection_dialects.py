@@ -14,6 +14,7 @@ from rtmp_peers import (
 )
 
 from rtmpcore import (
+    ConnectRefusal,
     ConnectRejected,
     CreateStream,
     Event,
@@ -58,10 +59,6 @@ def test_other_commands(pair: "ConnectionPair") -> None:
         ["_result", 8, None, 0]
     ]
     assert replies_to(pair, command_payload("unheardOf", 9, NULL)) == []
-    ((name, _, _, info),) = replies_to(pair, command_payload("play", 5, NULL, amf_string("k")))
-    assert name == "onStatus"
-    assert isinstance(info, dict)
-    assert info["code"] == "NetStream.Play.StreamNotFound"
     for name in ("FCUnpublish", "deleteStream", "closeStream"):
         assert replies_to(pair, command_payload(name, 6, NULL)) == []
     assert server.state is State.IDLE
@@ -156,8 +153,19 @@ def test_connect_refused(pair: "ConnectionPair", name: str) -> None:
     pair.send(pair.client, pair.CONNECT)
     info = status("error", "NetConnection.Connect.InvalidApp")
     assert tell(pair, command_payload(name, 1, NULL, info)) == [
-        ConnectRejected(description="NetConnection.Connect.InvalidApp")
+        ConnectRejected(
+            code=ConnectRefusal.INVALID_APP, description="NetConnection.Connect.InvalidApp"
+        )
     ]
+
+
+def test_connect_refused_by_a_status_alone(pair: "ConnectionPair") -> None:
+    pair.send(pair.client, pair.CONNECT)
+    info = status("error", "NetConnection.Connect.Failed", "no")
+    assert tell(pair, command_payload("onStatus", 0, NULL, info)) == [
+        ConnectRejected(description="no")
+    ]
+    assert pair.client.state is State.CLOSED
 
 
 def test_replies_that_nobody_waits_for(pair: "ConnectionPair") -> None:

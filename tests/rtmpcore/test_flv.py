@@ -1,28 +1,28 @@
-"""FLV and Enhanced RTMP tag headers: byte tables, builders, and any bytes at all."""
+"""FLV and Enhanced RTMP tag headers, one track a message: byte tables and any bytes at all.
+
+Many tracks: `test_flv_multitrack`; colours: `test_flv_colour`; builders: `test_flv_build`.
+"""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmpcore import (
+from rtmpcore.errors import FlvError
+from rtmpcore.flv import (
     AudioCodec,
     AudioTag,
-    FlvError,
-    LocalProtocolError,
     TagKind,
     VideoCodec,
     VideoTag,
-    aac_config,
-    aac_frame,
-    avc_config,
-    avc_end,
-    avc_frame,
+    audio_tags,
     parse_audio,
     parse_video,
+    video_tags,
 )
 
 view = memoryview
 CONFIG, FRAME, END, OTHER = TagKind.CONFIG, TagKind.FRAME, TagKind.END, TagKind.OTHER
+METADATA = TagKind.METADATA
 AVC, HEVC = VideoCodec.AVC, VideoCodec.HEVC
 
 # name: (payload, kind, codec, keyframe, composition time, body)
@@ -40,7 +40,14 @@ VIDEO: dict[str, tuple[str, TagKind, int, bool, int, str]] = {
     "empty access unit (DJI)": ("27 01 000000", OTHER, AVC, False, 0, ""),
     "empty config": ("17 00 000000", OTHER, AVC, True, 0, ""),
     "unknown avc packet type": ("17 03 000000 aa", OTHER, AVC, True, 0, ""),
-    "legacy hevc": ("1c 00 000000 aa", CONFIG, HEVC, True, 0, "aa"),
+    "legacy hevc (OBS before 29.1, Chinese encoders)": (
+        "1c 00 000000 aa",
+        CONFIG,
+        HEVC,
+        True,
+        0,
+        "aa",
+    ),
     "command frame": ("57 00", OTHER, 0, False, 0, ""),
     "empty message": ("", OTHER, 0, False, 0, ""),
     "vp6": ("14 aabb", FRAME, VideoCodec.VP6, True, 0, "aabb"),
@@ -51,6 +58,7 @@ VIDEO: dict[str, tuple[str, TagKind, int, bool, int, str]] = {
     "ex avc1 frame without time": ("a3 61766331 aa", FRAME, AVC, False, 0, "aa"),
     "ex avc1 end": ("92 61766331", END, AVC, True, 0, ""),
     "ex avc1 frame, empty": ("91 61766331 000050", OTHER, AVC, True, 80, ""),
+    "ex avc1 frame, without a time either": ("91 61766331", OTHER, AVC, True, 0, ""),
     "ex hvc1 frame": ("91 68766331 ffffd8 aa", FRAME, HEVC, True, -40, "aa"),
     "ex vvc1 frame": ("91 76766331 000001 aa", FRAME, VideoCodec.VVC, True, 1, "aa"),
     "ex av01 frame has no composition time": (
@@ -61,17 +69,22 @@ VIDEO: dict[str, tuple[str, TagKind, int, bool, int, str]] = {
         0,
         "aabb",
     ),
+    "ex av01 config (XSplit)": ("90 61763031 81", CONFIG, VideoCodec.AV1, True, 0, "81"),
     "ex vp09": ("91 76703039 aa", FRAME, VideoCodec.VP9, True, 0, "aa"),
     "ex unknown fourcc": ("91 7a7a7a7a aa", FRAME, 0x7A7A7A7A, True, 0, "aa"),
-    "ex metadata as frame type 5 (ffmpeg 9)": ("d4 68766331 aa", OTHER, 0, False, 0, ""),
-    "ex metadata": ("94 61766331 aa", OTHER, 0, False, 0, ""),
+    "ex metadata as frame type 5 (ffmpeg 9)": ("d4 68766331 aa", METADATA, HEVC, False, 0, "aa"),
+    "ex metadata": ("94 61766331 aa", METADATA, AVC, False, 0, "aa"),
+    "ex metadata without a frame type (OBS)": ("84 68766331 aa", METADATA, HEVC, False, 0, "aa"),
+    "ex metadata, empty": ("94 61766331", OTHER, AVC, False, 0, ""),
     "ex mpeg-2 ts start": ("95 61766331 aa", OTHER, 0, False, 0, ""),
-    "ex multitrack": ("96 00 61766331 01 aa", OTHER, 0, False, 0, ""),
+    "ex vp08": ("a1 76703038 aa", FRAME, VideoCodec.VP8, False, 0, "aa"),
+    "ex hvc1 end": ("a2 68766331", END, HEVC, False, 0, ""),
+    "ex fourcc that is an id": ("a1 00000007 000000 aa", FRAME, AVC, False, 0, "aa"),
+    "ex one track, the default one": ("96 00 61766331 00 aa", CONFIG, AVC, True, 0, "aa"),
+    "ex one track, another one": ("96 00 61766331 01 aa", OTHER, 0, False, 0, ""),
     "ex command": ("d1 00", OTHER, 0, False, 0, ""),
+    "ex command without its command": ("d1", OTHER, 0, False, 0, ""),
     "ex reserved type": ("98", OTHER, 0, False, 0, ""),
-    "mod ex nanoseconds": ("97 02 0f4240 01 61766331 000000 aa", FRAME, AVC, True, 0, "aa"),
-    "mod ex twice": ("97 00 ff 17 00 ff 03 61766331 aa", FRAME, AVC, True, 0, "aa"),
-    "mod ex long": ("97 ff 0100" + "00" * 257 + "00 61766331 aa", CONFIG, AVC, True, 0, "aa"),
 }
 
 AUDIO: dict[str, tuple[str, TagKind, int, str]] = {
@@ -93,13 +106,17 @@ AUDIO: dict[str, tuple[str, TagKind, int, str]] = {
     "ex unknown fourcc": ("91 7a7a7a7a aa", FRAME, 0x7A7A7A7A, "aa"),
     "ex empty frame": ("91 6d703461", OTHER, AudioCodec.AAC, ""),
     "ex channel layout (ffmpeg 9)": ("94 4f707573 0101 00000004", OTHER, 0, ""),
-    "ex multitrack": ("95 00 6d703461 01", OTHER, 0, ""),
-    "mod ex": ("97 00 ff 01 6d703461 aa", FRAME, AudioCodec.AAC, "aa"),
+    "ex ac-3 frame": ("91 61632d33 0b77", FRAME, AudioCodec.AC3, "0b77"),
+    "ex ec-3 frame": ("91 65632d33 0b77", FRAME, AudioCodec.EAC3, "0b77"),
+    "ex flac config": ("90 664c6143 664c6143", CONFIG, AudioCodec.FLAC, "664c6143"),
+    "ex one track, the default one": ("95 01 6d703461 00 aa", FRAME, AudioCodec.AAC, "aa"),
+    "ex one track, another one": ("95 01 6d703461 01 aa", OTHER, 0, ""),
+    "ex reserved type": ("93", OTHER, 0, ""),
 }
 
-CUT_VIDEO = ["17", "17 00 0000", "1c 01", "91", "91 617663", "91 61766331 0000", "97", "97 02 ff"]
-CUT_VIDEO += ["97 00", "97 00 ff", "97 ff 00", "97 ff ffff 00", "93 61"]
-CUT_AUDIO = ["91 6d", "97 00", "97 00 ff", "97 ff 00 00", "92 6d7034"]
+CUT_VIDEO = ["17", "17 00 0000", "1c 01", "90", "91 617663", "91 61766331 0000", "93 61", "94"]
+CUT_VIDEO += ["91 61766331 00", "96 01 61766331 00 0000"]
+CUT_AUDIO = ["90", "91 6d", "92 6d7034"]
 
 
 @pytest.mark.parametrize(
@@ -134,35 +151,22 @@ def test_known_codecs_are_enum_members() -> None:
     assert isinstance(parse_audio(b"\xaf\x01x").codec, AudioCodec)
 
 
-@given(
-    keyframe=st.booleans(),
-    time=st.integers(-0x800000, 0x7FFFFF),
-    data=st.binary(min_size=1, max_size=50),
-)
-def test_built_frames_are_read_back(keyframe: bool, time: int, data: bytes) -> None:
-    video = avc_frame(keyframe=keyframe, composition_time_ms=time, data=data)
-    assert parse_video(video) == VideoTag(FRAME, AVC, keyframe, time, view(data))
-    assert parse_video(avc_config(data)) == VideoTag(CONFIG, AVC, True, 0, view(data))
-    assert parse_audio(aac_frame(data)) == AudioTag(FRAME, AudioCodec.AAC, view(data))
-    assert parse_audio(aac_config(data)) == AudioTag(CONFIG, AudioCodec.AAC, view(data))
-
-
-def test_built_end() -> None:
-    assert parse_video(avc_end()).kind is END
-
-
-@pytest.mark.parametrize("time", [-0x800001, 0x800000])
-def test_composition_time_beyond_24_bits(time: int) -> None:
-    with pytest.raises(LocalProtocolError, match="24 bits"):
-        avc_frame(keyframe=True, composition_time_ms=time, data=b"")
+def test_a_tag_without_multitrack_is_about_the_default_track_at_a_whole_millisecond() -> None:
+    (video,) = video_tags(bytes.fromhex("27 01 000050 aa"))
+    assert video == VideoTag(FRAME, AVC, False, 80, view(b"\xaa"), track_id=0, offset_ns=0)
+    (audio,) = audio_tags(bytes.fromhex("af 01 aa"))
+    assert audio == AudioTag(FRAME, AudioCodec.AAC, view(b"\xaa"), track_id=0, offset_ns=0)
 
 
 @given(st.binary(max_size=40))
 def test_any_bytes_give_a_tag_or_flv_error(payload: bytes) -> None:
-    for parse in (parse_video, parse_audio):
+    for read in (video_tags, audio_tags):
         try:
-            tag = parse(payload)
+            tags = read(payload)
         except FlvError:
             continue
-        if tag.kind in (CONFIG, FRAME):
-            assert len(tag.body) > 0
+        assert len(tags) > 0
+        for tag in tags:
+            assert 0 <= tag.track_id <= 255
+            assert 0 <= tag.offset_ns <= 999_999
+            assert len(tag.body) > 0 or tag.kind in (END, OTHER)

@@ -34,6 +34,8 @@ from rtmpcore import (
     Limits,
     LocalProtocolError,
     Metadata,
+    Play,
+    PlayStarted,
     Publish,
     PublishRefusal,
     PublishRefused,
@@ -56,6 +58,7 @@ RANDOM = bytes(range(256)) * 12
 HANDSHAKE = b"\x03" + plain_c1() + bytes(1536)
 CONNECT_COMMAND = command_payload("connect", 1, amf_object({"app": amf_string("live")}))
 PUBLISH_COMMAND = command_payload("publish", 5, NULL, amf_string("live_key"), amf_string("live"))
+PLAY_COMMAND = command_payload("play", 5, NULL, amf_string("live_key"))
 PING = whole(2, 4, 0, bytes.fromhex("0006 00000000"))
 
 
@@ -75,6 +78,8 @@ def serve(connection: Connection, data: bytes, accept: bool = True) -> list[Even
             connection.send(ConnectAccepted())
         elif accept and isinstance(event, Publish):
             connection.send(PublishStarted(stream_id=event.stream_id))
+        elif accept and isinstance(event, Play):
+            connection.send(PlayStarted(stream_id=event.stream_id))
     return events
 
 
@@ -93,6 +98,7 @@ def server_at(state: State, limits: Limits | None = None) -> Connection:
         State.PUBLISHING: HANDSHAKE
         + whole(3, 20, 0, CONNECT_COMMAND)
         + whole(3, 20, 1, PUBLISH_COMMAND),
+        State.PLAYING: HANDSHAKE + whole(3, 20, 0, CONNECT_COMMAND) + whole(3, 20, 1, PLAY_COMMAND),
     }
     if stages[state]:
         serve(server, stages[state])
@@ -244,8 +250,9 @@ def test_reply_to_a_connect_without_object() -> None:
     server = server_at(State.WAIT_CONNECT)
     error = assert_broken(server, command(command_payload("connect", 1)), "no command object")
     assert error.reply == ConnectRejected(description="connect has no command object")
-    (reply,) = read_messages(server.data_to_send())
+    reply, status = read_messages(server.data_to_send())
     assert reply.values[:2] == ["_error", 1]
+    assert status.values[0] == "onStatus"
 
 
 def test_reply_to_a_publish_without_name() -> None:
@@ -342,12 +349,13 @@ def test_command_limit_before_publish() -> None:
     server = server_at(State.IDLE, limits)  # connect was one
     assert serve(server, question * 4) == []
     assert_broken(server, question, "too many commands")
-    # A publish begins the count anew, and while it lasts there is none.
-    server = server_at(State.PUBLISHING, limits)
-    assert serve(server, question * 20) == []
-    serve(server, command(command_payload("deleteStream", 0, NULL)))
-    assert state_of(server) is State.IDLE
-    assert serve(server, question * 5) == []
+    # A publish or a play begins the count anew, and while it lasts there is none.
+    for state in (State.PUBLISHING, State.PLAYING):
+        server = server_at(state, limits)
+        assert serve(server, question * 20) == []
+        serve(server, command(command_payload("deleteStream", 0, NULL)))
+        assert state_of(server) is State.IDLE
+        assert serve(server, question * 5) == []
     assert_broken(server, question, "too many commands")
 
 
@@ -436,7 +444,14 @@ def survive(server: Connection, pieces: list[bytes]) -> None:
 
 
 stages = st.sampled_from(
-    [State.WAIT_C0C1, State.WAIT_C2, State.WAIT_CONNECT, State.IDLE, State.PUBLISHING]
+    [
+        State.WAIT_C0C1,
+        State.WAIT_C2,
+        State.WAIT_CONNECT,
+        State.IDLE,
+        State.PUBLISHING,
+        State.PLAYING,
+    ]
 )
 
 
@@ -483,9 +498,11 @@ def test_a_session_with_flipped_bytes(
     survive(server_at(State.WAIT_CONNECT), [bytes(data)])
 
 
-@given(st.lists(st.binary(max_size=200), max_size=5), st.booleans())
-def test_garbage_to_a_client(make_pair: "MakePair", pieces: list[bytes], publish: bool) -> None:
+@given(st.lists(st.binary(max_size=200), max_size=5), st.sampled_from(["", "publish", "play"]))
+def test_garbage_to_a_client(make_pair: "MakePair", pieces: list[bytes], doing: str) -> None:
     pair = make_pair()
-    if publish:
+    if doing == "publish":
         pair.publish()
+    elif doing == "play":
+        pair.play()
     survive(pair.client, pieces)

@@ -136,11 +136,10 @@ def test_metadata_beyond_the_limit_is_not_read() -> None:
 
 
 def test_built_metadata() -> None:
-    assert encode_metadata({"width": 1280}) == (
-        amf_string("@setDataFrame")
-        + amf_string("onMetaData")
-        + amf_ecma({"width": amf_number(1280)})
-    )
+    message = amf_string("onMetaData") + amf_ecma({"width": amf_number(1280)})
+    assert encode_metadata({"width": 1280}, stored=True) == message
+    asked = amf_string("@setDataFrame") + message
+    assert encode_metadata({"width": 1280}, stored=False) == asked
 
 
 def test_aggregate() -> None:

@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmpcore import Event, LocalProtocolError, Role, State
-from rtmpcore.state import ANSWER_STATES, FIRST_STATE, HANDSHAKE, SENDER, TRANSITIONS, advance
+from rtmpcore.state import (
+    ANSWER_STATES,
+    FIRST_STATE,
+    HANDSHAKE,
+    MEDIA,
+    MEDIA_STATE,
+    SENDER,
+    TRANSITIONS,
+    advance,
+    sender_of,
+)
 
 EVENTS: tuple[type[Event], ...] = get_args(Event)
 
@@ -20,12 +30,13 @@ def test_any_step_gives_a_state_or_a_protocol_error(
     except LocalProtocolError:
         return
     assert isinstance(after, State)
-    assert sender is SENDER[event]
+    assert sender is sender_of(event, state)
 
 
 def test_the_table_knows_every_state_and_every_event() -> None:
     assert set(TRANSITIONS) == set(State)
-    assert set(SENDER) == set(EVENTS)
+    assert set(SENDER) | set(MEDIA) == set(EVENTS)
+    assert not set(SENDER) & set(MEDIA)
     assert {event for row in TRANSITIONS.values() for event in row} == set(EVENTS)
 
 
@@ -38,6 +49,13 @@ def test_every_state_can_be_reached() -> None:
             break
         reached |= steps
     assert reached == set(State)
+
+
+def test_media_flows_to_the_one_side_that_a_state_names() -> None:
+    for state, row in TRANSITIONS.items():
+        senders = {sender_of(event, state) for event in row if event in MEDIA}
+        receivers = {role for role, receives in MEDIA_STATE.items() if receives is state}
+        assert {sender.peer for sender in senders} == receivers
 
 
 def test_the_ends_are_final() -> None:

@@ -83,6 +83,13 @@ def _read_amf_value(data: bytes) -> tuple[Any, bytes]:
         return data[2 : 2 + size].decode(), data[2 + size :]
     if marker in (5, 6):
         return None, data
+    if marker == 10:
+        elements = []
+        count, data = int.from_bytes(data[:4], "big"), data[4:]
+        for _ in range(count):
+            element, data = _read_amf_value(data)
+            elements.append(element)
+        return elements, data
     if marker == 8:
         data = data[4:]
     elif marker != 3:
