@@ -3,14 +3,17 @@
 May import `native`, numpy and the standard library's pure parts only: time arrives as an argument,
 nothing here opens, reads or waits. Two halves, and `media`, the events between them.
 
-From samples to events: `segmenter` is the door, with its `segmenter_settings`; behind it `h264` and
-`aac` (over `bits`) read configurations, `clock` tells media time, `probe` looks at the first
-segment, `epoch` follows one stretch of media, `silence` fills the holes in its audio, `cutter`
-decides where parts and segments end, `assembler` gathers them, `fragment` and `init_segment` write
-them. `sample` is what goes in.
+What codecs say of themselves: `video` is the door to `h264`, `hevc`, `av1` and `vp9` (over
+`picture` and `colour`), `audio` to `aac`, `opus`, `flac`, `ac3` and `mp3`; `bits` reads for all.
+The module of a codec reads its configuration, names it for playlists, and looks into frames as far
+as packaging needs it. Everybody else takes any of them.
 
-From those events to those of a transcoded rendition: `rung`, with the pictures of any encoder;
-`video` and, behind it, `h264`, `hevc` and `av1` (over `picture`) read what it says of them.
+From samples to events: `segmenter` is the door, with its `segmenter_settings`; behind it `clock`
+tells media time, `probe` looks at the first segment, `epoch` follows one stretch of media,
+`silence` fills the holes in its audio, `cutter` decides where parts and segments end, `assembler`
+gathers them, `fragment` and `init_segment` write them. `sample` is what goes in.
+
+From those events to those of a transcoded rendition: `rung`, with the pictures of any encoder.
 
 From events to what viewers get: `timeline` is the door; `segment` and `playlist` write its lines,
 `window` keeps the old ones, `shelf` keeps the bytes, `marker` is a date range, `bandwidth`
@@ -20,8 +23,10 @@ the same, `ts_packets` and `adts`, and `ts_playlist` lists them.
 """
 
 from hls.aac import AacConfig
+from hls.audio import AudioConfig
 from hls.av1 import Av1Config
 from hls.bandwidth import Bandwidth
+from hls.colour import Colour, MasteringDisplay
 from hls.errors import HlsError, MediaError, UsageError
 from hls.h264 import AvcConfig
 from hls.hevc import HevcConfig
@@ -42,12 +47,14 @@ from hls.video import VideoConfig
 
 __all__ = [
     "AacConfig",
+    "AudioConfig",
     "Av1Config",
     "AvcConfig",
     "BadRequest",
     "Bandwidth",
     "Changes",
     "CodedPicture",
+    "Colour",
     "Directives",
     "HevcConfig",
     "HlsError",
@@ -55,6 +62,7 @@ __all__ = [
     "IFrames",
     "InitSegment",
     "Marker",
+    "MasteringDisplay",
     "Media",
     "MediaError",
     "MediaEvent",

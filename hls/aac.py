@@ -15,7 +15,7 @@ Spec: ISO/IEC 14496-3, 1.6.2.1 (AudioSpecificConfig), 1.6.6 (SBR and PS signalli
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from hls.bits import BitReader
 from hls.errors import MediaError
@@ -49,6 +49,9 @@ _CHANNELS: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 8, 11: 7, 12: 8, 14: 
 class AacConfig:
     """A parsed AudioSpecificConfig; equal configurations have equal bytes."""
 
+    FOURCC: ClassVar[bytes] = b"mp4a"
+    """Name of the sample entry."""
+
     config: bytes
     """The AudioSpecificConfig itself, as it goes into the ``esds`` box."""
 
@@ -66,6 +69,15 @@ class AacConfig:
 
     silence: bytes
     """A frame of silence, see `hls.silence`; empty for a layout of its own."""
+
+    @property
+    def record(self) -> bytes:
+        """``config``, by the name that it has for every codec."""
+        return self.config
+
+    def samples_in(self, frame: bytes | memoryview) -> int:
+        """Return ``samples_per_frame``: all frames are of one length, but an empty one is none."""
+        return self.samples_per_frame if frame else 0
 
     @classmethod
     def parse(cls, config: bytes) -> "AacConfig":

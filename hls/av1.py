@@ -1,15 +1,15 @@
-"""What the packager must know about AV1: the decoder configuration record and its sequence header.
+"""What the packager must know about AV1: the decoder configuration record, and a sample's frames.
 
 Reads just enough: picture size, frame rate and colour out of the sequence header, the rest of the
-codec string out of the record. It decodes no picture and changes no byte. Only rungs of the ladder
-are AV1, so samples are not looked into: whether one is a key frame comes with it.
+codec string out of the record, and per sample whether it holds a frame and whether that is a key
+frame that is shown. It decodes no picture and changes no byte.
 
 `obus` walks any low-overhead OBU stream, a temporal unit too; `parse_sequence_header` reads one.
 All lengths are checked before use; malformed input raises `MediaError` and nothing else.
 
 Spec: AV1 Bitstream & Decoding Process, 4.10.3, 4.10.5 (uvlc, leb128), 5.3 (OBU), 5.5 (sequence
-header); AV1 Codec ISO Media File Format Binding 1.3.0, 2.3 (AV1CodecConfigurationRecord), 5 (codec
-string).
+header), 5.9.2 (frame header); AV1 Codec ISO Media File Format Binding 1.3.0, 2.3
+(AV1CodecConfigurationRecord), 2.5 (sync samples), 5 (codec string).
 """
 
 from collections.abc import Iterator
@@ -18,13 +18,25 @@ from fractions import Fraction
 from typing import ClassVar, Final, NamedTuple
 
 from hls.bits import BitReader
+from hls.colour import UNSPECIFIED, Colour, described
 from hls.errors import MediaError
-from hls.picture import MAX_RECORD_BYTES, check_size, claimed_frame_rate, square_width
+from hls.picture import (
+    IDR,
+    MAX_RECORD_BYTES,
+    NO_PICTURE,
+    PICTURE,
+    PictureSummary,
+    check_size,
+    claimed_frame_rate,
+    square_width,
+)
 
 MAX_OBUS: Final = 16_384
 """In one sample or record, as `h264.MAX_NAL_UNITS`: far beyond any encoder's tile groups."""
 
 OBU_SEQUENCE_HEADER: Final = 1
+_OBU_FRAME_HEADER: Final = 3
+_OBU_FRAME: Final = 6
 
 RECORD_VERSION: Final = 0x81
 """First byte of a record: marker and version 1. No OBU header begins so, its first bit is 0."""
@@ -50,17 +62,24 @@ class Av1Config:
     codec_string: str
     """Section 5: ``av01.0.04M.08``, and as much again when the colours are not the usual ones."""
 
-    width: int
-    """Greatest coded picture width in luma samples."""
+    width: int = 0
+    """Greatest coded picture width in luma samples; 0 before `sized` if the record does not say."""
 
-    height: int
-    """Greatest coded picture height in luma samples."""
+    height: int = 0
+    """Greatest coded picture height in luma samples; 0 as ``width`` is."""
 
-    sample_aspect_ratio: tuple[int, int]
+    sample_aspect_ratio: tuple[int, int] = (1, 1)
     """Always (1, 1): the sequence header does not say."""
 
-    frame_rate: Fraction | None
+    frame_rate: Fraction | None = None
     """Pictures a second if they come in equal intervals; None when absent or absurd. A claim."""
+
+    colour: Colour | None = None
+    """What the sequence header says of its colours, or what somebody knows better; None if
+    nothing."""
+
+    length_size: int = 0
+    """OBUs have no lengths before them."""
 
     @property
     def display_width(self) -> int:
@@ -72,11 +91,12 @@ class Av1Config:
         """Read a record, as an ``av1C`` box carries it.
 
         Args:
-            record: Version 1, with a sequence header among its OBUs.
+            record: Version 1. Mostly there is a sequence header among its OBUs; a sender may leave
+                it to the keyframes (2.3.4), and then it is `sized` that reads it.
 
         Raises:
-            MediaError: It is truncated, too long, of another version, or its sequence header is
-                missing or cannot be used.
+            MediaError: It is truncated, too long, of another version, or its sequence header cannot
+                be used.
         """
         if len(record) > MAX_RECORD_BYTES:
             raise MediaError(f"AV1 configuration has {len(record)} bytes")
@@ -84,25 +104,47 @@ class Av1Config:
             raise MediaError("AV1 configuration is truncated")
         if record[0] != RECORD_VERSION:
             raise MediaError(f"AV1 configuration begins with 0x{record[0]:02x}, not 0x81")
-        headers = [
-            record[_HEADER_BYTES + obu.payload : _HEADER_BYTES + obu.end]
-            for obu in obus(record[_HEADER_BYTES:])
-            if obu.kind == OBU_SEQUENCE_HEADER
-        ]
-        if not headers:
-            raise MediaError("AV1 configuration lacks its sequence header")
-        header = parse_sequence_header(headers[0])
+        return cls._of(bytes(record), _find_sequence_header(record[_HEADER_BYTES:]))
+
+    def sized(self, keyframe: bytes | memoryview) -> "Av1Config":
+        """Return the configuration with what a keyframe says, or itself if the record has said it.
+
+        Raises:
+            MediaError: There is no sequence header in it, or none that can be used.
+        """
+        if self.width:
+            return self
+        header = _find_sequence_header(bytes(keyframe))
+        if header is None:
+            raise MediaError("AV1 has no sequence header, neither in its record nor in a keyframe")
+        return self._of(self.record, header)
+
+    @classmethod
+    def _of(cls, record: bytes, header: "SequenceHeader | None") -> "Av1Config":
+        if header is None:
+            return cls(record=record, codec_string=_codec_string(record, None, full_range=False))
+        points = header.colour_description
         return cls(
-            record=bytes(record),
-            codec_string=_codec_string(record, header),
+            record=record,
+            codec_string=_codec_string(record, points, full_range=header.full_range),
             width=header.width,
             height=header.height,
-            sample_aspect_ratio=(1, 1),
             frame_rate=header.frame_rate,
+            colour=described(*(points or 3 * (UNSPECIFIED,)), full_range=header.full_range),
         )
 
 
-def _codec_string(record: bytes, header: "SequenceHeader") -> str:
+def _find_sequence_header(data: bytes) -> "SequenceHeader | None":
+    """Read the first one among OBUs."""
+    for obu in obus(data):
+        if obu.kind == OBU_SEQUENCE_HEADER:
+            return parse_sequence_header(data[obu.payload : obu.end])
+    return None
+
+
+def _codec_string(
+    record: bytes, colour_description: tuple[int, int, int] | None, *, full_range: bool
+) -> str:
     tier = "H" if record[2] & 0x80 else "M"
     bit_depth = 8
     if record[2] & 0x40:
@@ -110,10 +152,9 @@ def _codec_string(record: bytes, header: "SequenceHeader") -> str:
     fields = record[2]
     chroma = f"{fields >> 3 & 1}{fields >> 2 & 1}{fields & 3 if fields & 12 == 12 else 0}"
     # Unspecified by absence is written as the default.
-    primaries, transfer, matrix = header.colour_description or (1, 1, 1)
+    primaries, transfer, matrix = colour_description or (1, 1, 1)
     colour = (
-        f".{fields >> 4 & 1}.{chroma}.{primaries:02}.{transfer:02}.{matrix:02}"
-        f".{int(header.full_range)}"
+        f".{fields >> 4 & 1}.{chroma}.{primaries:02}.{transfer:02}.{matrix:02}.{int(full_range)}"
     )
     text = f"av01.{record[1] >> 5}.{record[1] & 0x1F:02}{tier}.{bit_depth:02}"
     return text if colour == _DEFAULT_COLOUR else text + colour
@@ -131,7 +172,7 @@ class Obu(NamedTuple):
     end: int
 
 
-def obus(data: bytes) -> Iterator[Obu]:
+def obus(data: bytes | memoryview) -> Iterator[Obu]:
     """Walk the OBUs of a temporal unit, a sample or a record's configOBUs.
 
     Args:
@@ -162,7 +203,23 @@ def obus(data: bytes) -> Iterator[Obu]:
     raise MediaError(f"a video sample has more than {MAX_OBUS} OBUs")
 
 
-def _leb128(data: bytes, position: int) -> tuple[int, int]:
+def scan_obus(data: bytes | memoryview, _length_size: int = 0) -> PictureSummary:
+    """Say what a temporal unit holds; shaped as `hls.h264.scan_nal_units`.
+
+    Its first frame header decides: a key frame that is only shown later does not let a decoder
+    start, and says so itself. (One picture alone, a still, has a header without these bits.)
+
+    Raises:
+        MediaError: As for `obus`.
+    """
+    for obu in obus(data):
+        if obu.kind in (_OBU_FRAME, _OBU_FRAME_HEADER) and obu.payload < obu.end:
+            # show_existing_frame 0, frame_type 00, show_frame 1.
+            return IDR if data[obu.payload] & 0xF0 == 0x10 else PICTURE
+    return NO_PICTURE
+
+
+def _leb128(data: bytes | memoryview, position: int) -> tuple[int, int]:
     """Return the little-endian, base-128 number at ``position``, and where it ends."""
     value = 0
     for index, byte in enumerate(data[position : position + _MAX_SIZE_BYTES]):

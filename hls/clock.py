@@ -110,7 +110,7 @@ class AudioClock:
 
     Args:
         sample_rate: Samples a second, which is the track's timescale.
-        samples_per_frame: Duration of one frame.
+        samples_per_frame: Duration of one frame: of all, or of most, and of a frame of silence.
         drift_s: How far count and stamps may differ before a frame is made longer or left out.
     """
 
@@ -139,24 +139,29 @@ class AudioClock:
         length = end - start
         return (length + self.frame // 2) // self.frame if length > self._drift else 0
 
-    def place(self, media_ms: int, longest: int) -> int:
+    def place(self, media_ms: int, samples: int, longest: int) -> int:
         """Give the next frame its duration and advance `position` by it.
 
         Stamps that have run ahead make one frame longer, up to ``longest`` (the rest goes to the
-        frames behind it); when they have fallen behind, frames whose time is past are left out.
+        frames behind it); when they have fallen behind, frames whose time is past are left out. A
+        frame that is longer than ``longest`` by itself, because the encoder has changed its mind
+        about the length of frames, is cut down to it, and the stamps make up for it.
 
         Args:
             media_ms: Media time that the publisher's stamp gives the frame.
-            longest: Most ticks it may last, at least a frame.
+            samples: How many it has, at least 1.
+            longest: Most ticks it may last, at least 1.
 
         Returns:
             Its duration in samples, at least 1; or 0 to leave the frame out.
         """
         drift = self.ticks(media_ms) - self.position
-        duration = self.frame
+        duration = samples
         if drift > self._drift:
-            duration = min(duration + drift, longest)
+            duration += drift
         elif drift < -self._drift:
             return 0
+        if duration > longest:
+            duration = longest
         self.position += duration
         return duration

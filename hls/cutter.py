@@ -163,6 +163,7 @@ class Cutter:
         "_gop",
         "_last_sync",
         "_max_lag",
+        "_part_least",
         "_plan",
         "_segment_limit",
         "_segment_start",
@@ -181,10 +182,15 @@ class Cutter:
         self._segment_limit = plan.segment_limit
         self._max_lag = plan.max_lag
         self._gop = plan.gop
+        self._part_least = plan.part_least
         self._last_sync = start
         self._segment_start = start
         self.part_start = start
         self.forced_cuts = 0
+
+    def expect_frames(self, ticks: int) -> None:
+        """Audio frames of another length come: a part ends when another one would not fit."""
+        self._part_least = self._plan.part_target - ticks + 1
 
     def latest_end(self, wanted: int) -> int:
         """Return how late the samples of the open part may end.
@@ -222,7 +228,7 @@ class Cutter:
                 self.forced_cuts += 1
             self._segment_start = self.part_start = end
             return Cut.SEGMENT
-        if end - self.part_start >= plan.part_least:
+        if end - self.part_start >= self._part_least:
             self.part_start = end
             return Cut.PART
         return Cut.NOTHING

@@ -22,7 +22,9 @@ part is longer than PART-TARGET (but see `hls.cutter`), no segment than TARGETDU
 
 from typing import Final
 
+from hls.aac import AacConfig
 from hls.assembler import FOREVER, PartAssembler
+from hls.audio import AudioConfig
 from hls.clock import TICKS_PER_MS, VIDEO_TIMESCALE, AudioClock, MediaClock
 from hls.cutter import MIN_STEP_TICKS, Cut, CutPlan, Cutter
 from hls.errors import MediaError
@@ -46,14 +48,13 @@ class Epoch:
         plan: The lengths to keep; of the video track if ``has_video``, else of the audio track.
         parts: Takes what is cut; its last segment has been ended.
         clock: Says where stamps are in media time; already started for this epoch.
-        audio_clock: Counts the audio, None without audio.
+        audio: Configuration of the audio track, None without audio.
         has_video: There is a video track, and the first sample to come is an IDR picture.
         picture: Number of the first picture to come.
         start_ms: Media time of the first sample to come.
         init_index: Which init segment describes its tracks.
         discontinuity: It does not continue what was published before.
         settings: Patience and bounds.
-        silence: A frame of silence, to take the place of audio that does not come; or empty.
         segment_bytes: Bytes that count as the first segment's although they were before it.
     """
 
@@ -63,21 +64,21 @@ class Epoch:
         plan: CutPlan,
         parts: PartAssembler,
         clock: MediaClock,
-        audio_clock: AudioClock | None,
+        audio: AudioConfig | None,
         has_video: bool,
         picture: int,
         start_ms: int,
         init_index: int,
         discontinuity: bool,
         settings: SegmenterSettings,
-        silence: bytes = b"",
         segment_bytes: int = 0,
     ) -> None:
         start = -(-start_ms * plan.timescale // 1000)
+        rate = audio.sample_rate if audio is not None else 0
         parts.begin(
             start=start,
             timescale=plan.timescale,
-            sample_rate=audio_clock.sample_rate if audio_clock is not None else 0,
+            sample_rate=rate,
             has_video=has_video,
             picture=picture,
             init_index=init_index,
@@ -86,7 +87,14 @@ class Epoch:
         self._plan = plan
         self._parts = parts
         self._media_ms = clock.media_ms
-        self._audio_clock = audio_clock
+        self._audio_clock: AudioClock | None = None
+        self._silence = b""
+        # How long a frame is, where they are not all of one length.
+        self._samples_in = None if isinstance(audio, AacConfig | None) else audio.samples_in
+        if audio is not None:
+            frame = audio.samples_per_frame
+            self._audio_clock = AudioClock(rate, frame, settings.audio_drift_s)
+            self._silence = audio.silence
         self._has_video = has_video
         self._max_segment_bytes = settings.max_segment_bytes
         self._start = start
@@ -104,12 +112,10 @@ class Epoch:
         patience_ms = round(settings.video_patience_s * 1000)
         self._max_lead = plan.part_target + patience_ms * TICKS_PER_MS
         # Without video it is the cutter that limits an audio frame, part by part.
-        rate = audio_clock.sample_rate if audio_clock is not None else 0
         self._longest_frame = plan.part_target * rate // plan.timescale
         self._max_absence = round(settings.max_jump_s * VIDEO_TIMESCALE)
         self._has_audio_joined = False
         # Where video had come to with the last audio frame, and how much further it may go.
-        self._silence = silence
         self._heard_at = start
         patience = round(settings.silence_patience_s * plan.timescale)
         self._silence_patience = max(patience, 2 * plan.interval)
@@ -191,6 +197,9 @@ class Epoch:
         clock = self._audio_clock
         if clock is None:
             return _NOTHING
+        samples = clock.frame if self._samples_in is None else self._samples_in(sample.data)
+        if samples == 0:
+            return _NOTHING
         media_ms = self._media_ms(sample.dts_ms)
         if not self._has_audio_joined:
             self._join(clock, clock.ticks(media_ms))
@@ -207,7 +216,9 @@ class Epoch:
         longest = self._longest_frame
         if not self._has_video:
             longest = self._cutter.latest_end(time) - time
-        duration = clock.place(media_ms, longest)
+            if self._samples_in is not None:
+                self._cutter.expect_frames(samples)
+        duration = clock.place(media_ms, samples, longest)
         if duration == 0:
             return _NOTHING
         if events is _NOTHING:

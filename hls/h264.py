@@ -1,8 +1,8 @@
 """What the packager must know about H.264: the decoder configuration record and the NAL units.
 
-Reads just enough: picture size after cropping, sample aspect ratio and frame rate out of the SPS,
-the codec string out of the record, and per sample whether it holds a picture and whether that is an
-IDR picture. It decodes no picture and changes no byte.
+Reads just enough: picture size after cropping, sample aspect ratio, frame rate and colours out of
+the SPS, the codec string out of the record, and per sample whether it holds a picture and whether
+that is an IDR picture. It decodes no picture and changes no byte.
 
 A NAL unit is read where it lies; its emulation prevention bytes are removed only for the SPS. All
 lengths are checked before use; malformed input raises `MediaError` and nothing else.
@@ -12,15 +12,20 @@ Spec: ISO/IEC 14496-15, 5.3.3.1 (AVCDecoderConfigurationRecord), 5.3.4.2 (sample
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, Final
 
 from hls.bits import BitReader
+from hls.colour import Colour
 from hls.errors import MediaError
 from hls.picture import (
+    IDR,
     MAX_RECORD_BYTES,
+    NO_PICTURE,
+    PICTURE,
+    PictureSummary,
     check_size,
     claimed_frame_rate,
     read_vui_head,
@@ -69,6 +74,9 @@ class AvcConfig:
     frame_rate: Fraction | None
     """Frames per second by the VUI's timing; None when absent or absurd. A claim, not a measure."""
 
+    colour: Colour | None = None
+    """What the VUI says of its colours, or what somebody knows better; None if nothing."""
+
     @property
     def display_width(self) -> int:
         """Picture width in square pixels: ``width`` corrected by the sample aspect ratio."""
@@ -109,26 +117,11 @@ class AvcConfig:
             height=sps.height,
             sample_aspect_ratio=sps.sample_aspect_ratio,
             frame_rate=sps.frame_rate,
+            colour=sps.colour,
         )
 
 
-class NalSummary(NamedTuple):
-    """What the NAL units of one sample amount to."""
-
-    has_picture: bool
-    """It holds at least one slice; otherwise it is only parameter sets, SEI, delimiters, filler."""
-
-    is_idr: bool
-    """It holds an IDR slice: decoding can start here (sample flag "sync", part INDEPENDENT)."""
-
-
-# There are only these three, so none is made per sample.
-_NO_PICTURE: Final = NalSummary(has_picture=False, is_idr=False)
-_PICTURE: Final = NalSummary(has_picture=True, is_idr=False)
-_IDR: Final = NalSummary(has_picture=True, is_idr=True)
-
-
-def scan_nal_units(data: bytes | memoryview, length_size: int) -> NalSummary:
+def scan_nal_units(data: bytes | memoryview, length_size: int) -> PictureSummary:
     """Walk the length-prefixed NAL units of one sample.
 
     Zero-length units are passed over: some encoders pad with them.
@@ -145,7 +138,7 @@ def scan_nal_units(data: bytes | memoryview, length_size: int) -> NalSummary:
     """
     position = 0
     end = len(data)
-    summary = _NO_PICTURE
+    summary = NO_PICTURE
     for _ in range(MAX_NAL_UNITS + 1):
         if position >= end:
             return summary
@@ -157,10 +150,10 @@ def scan_nal_units(data: bytes | memoryview, length_size: int) -> NalSummary:
         if size:
             kind = data[start] & 0x1F
             if kind == _NAL_IDR:
-                summary = _IDR
-            elif kind <= 2 and kind and summary is _NO_PICTURE:
+                summary = IDR
+            elif kind <= 2 and kind and summary is NO_PICTURE:
                 # Types 1 and 2: a slice, or its data partition A. 3 and 4 never come alone.
-                summary = _PICTURE
+                summary = PICTURE
     raise MediaError(f"a video sample has more than {MAX_NAL_UNITS} NAL units")
 
 
@@ -180,15 +173,21 @@ def declared_keyframe_interval(data: bytes | memoryview, length_size: int) -> in
     Returns:
         At least 1; 2**32 for ``keyint=infinite``.
     """
-    for unit in _nal_units(data, length_size):
-        if unit and unit[0] & 0x1F == _NAL_SEI:
-            found = _KEYINT.search(unit)
-            if found is not None:
-                return 1 << 32 if found[1] == b"infinite" else max(1, int(found[1]))
+    units = nal_units(data, length_size)
+    return interval_in(unit for unit in units if unit and unit[0] & 0x1F == _NAL_SEI)
+
+
+def interval_in(texts: Iterable[bytes]) -> int | None:
+    """Return what the options of x264 or x265 in the first of these texts that has them say."""
+    for text in texts:
+        found = _KEYINT.search(text)
+        if found is not None:
+            return 1 << 32 if found[1] == b"infinite" else max(1, int(found[1]))
     return None
 
 
-def _nal_units(data: bytes | memoryview, length_size: int) -> Iterator[bytes]:
+def nal_units(data: bytes | memoryview, length_size: int) -> Iterator[bytes]:
+    """Walk the NAL units of a sample that `scan_nal_units` has accepted."""
     position = 0
     while position < len(data):
         start = position + length_size
@@ -222,6 +221,7 @@ class AvcSps:
     height: int
     sample_aspect_ratio: tuple[int, int]
     frame_rate: Fraction | None
+    colour: Colour | None
 
 
 def parse_sps(unit: bytes) -> AvcSps:
@@ -275,9 +275,9 @@ def parse_sps(unit: bytes) -> AvcSps:
         width -= unit_x * (left + right)
         height -= unit_y * (top + bottom)
     check_size(width, height, "SPS")
-    sample_aspect_ratio, frame_rate = (1, 1), None
+    sample_aspect_ratio, frame_rate, colour = (1, 1), None, None
     if bits.flag():
-        sample_aspect_ratio, frame_rate = _parse_vui(bits)
+        sample_aspect_ratio, frame_rate, colour = _parse_vui(bits)
     return AvcSps(
         profile=profile,
         chroma_format=chroma_format,
@@ -287,6 +287,7 @@ def parse_sps(unit: bytes) -> AvcSps:
         height=height,
         sample_aspect_ratio=sample_aspect_ratio,
         frame_rate=frame_rate,
+        colour=colour,
     )
 
 
@@ -317,11 +318,11 @@ def _skip_picture_order(bits: BitReader) -> None:
             bits.signed()
 
 
-def _parse_vui(bits: BitReader) -> tuple[tuple[int, int], Fraction | None]:
-    """Return sample aspect ratio and frame rate out of vui_parameters() (E.1.1)."""
-    aspect = read_vui_head(bits)
+def _parse_vui(bits: BitReader) -> tuple[tuple[int, int], Fraction | None, Colour | None]:
+    """Return sample aspect ratio, frame rate and colours out of vui_parameters() (E.1.1)."""
+    aspect, colour = read_vui_head(bits)
     frame_rate = None
     if bits.flag():
         ticks, scale = bits.read(32), bits.read(32)
         frame_rate = claimed_frame_rate(scale, 2 * ticks)  # E.2.1: a tick is a field
-    return aspect, frame_rate
+    return aspect, frame_rate, colour

@@ -94,6 +94,7 @@ class IFrames:
             codecs=(init.video.codec_string,),
             width=init.width,
             height=init.height,
+            video_range=init.video_range,
         )
 
     def playlist(self) -> bytes:

@@ -9,32 +9,42 @@ durations zero, since fragments follow (rfc8216bis 3.1.2)::
       trak (tkhd mdia (mdhd hdlr minf (vmhd|smhd dinf stbl)))    one for each track
       mvex (trex)                                                one for each track
 
+In a sample entry stand the decoder's record and, as far as they are known, the colours of video:
+colr for any, mdcv and clli for what was graded on a brighter display.
+
 The same configurations always give the same bytes, so equal bytes mean nothing has changed.
 
-Spec: ISO/IEC 14496-12, 4.3 (ftyp), 8.2 to 8.8 (moov), 12.1, 12.2 (sample entries, pasp); 14496-14,
-5.6 (esds, mp4a); 14496-15, 5.4.2, 8.4.1 (avc1, avcC, hvc1, hvcC); AV1 Codec ISO Media File Format
-Binding, 2.1 to 2.3 (brand, av01, av1C).
+Spec: ISO/IEC 14496-12, 4.3 (ftyp), 8.2 to 8.8 (moov), 12.1, 12.2 (sample entries, pasp, colr, mdcv,
+clli); 14496-14, 5.6 (esds, mp4a); 14496-15, 5.4.2, 8.4.1 (avc1, avcC, hvc1, hvcC); AV1 Codec ISO
+Media File Format Binding, 2.1 to 2.3 (brand, av01, av1C); the bindings of VP9, Opus, FLAC and AC-3
+that `vp9`, `opus`, `flac` and `ac3` name.
 """
 
 import struct
 from typing import Final
 
 from hls.aac import AacConfig
+from hls.audio import AudioConfig
 from hls.clock import VIDEO_TIMESCALE
+from hls.colour import Colour, MasteringDisplay
+from hls.flac import FlacConfig
 from hls.fragment import AUDIO_TRACK_ID, VIDEO_TRACK_ID
 from hls.media import InitSegment
+from hls.mp3 import Mp3Config
 from hls.video import VideoConfig
+from hls.vp9 import Vp9Config
 
 _MOVIE_TIMESCALE: Final = 1000
 _UNITY_MATRIX: Final = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 _UNDETERMINED: Final = 0x55C4  # ISO 639-2 "und", five bits a letter
 _TRACK_ENABLED_IN_MOVIE: Final = 3
+_MPEG4_AUDIO: Final = 0x40  # objectTypeIndication
 
 # Sample entry -> the box in it that holds the decoder configuration record.
-_RECORD_BOXES: Final = {b"avc1": b"avcC", b"hvc1": b"hvcC", b"av01": b"av1C"}
+_RECORD_BOXES: Final = {b"avc1": b"avcC", b"hvc1": b"hvcC", b"av01": b"av1C", b"vp09": b"vpcC"}
 
 
-def build_init_segment(video: VideoConfig | None, audio: AacConfig | None) -> bytes:
+def build_init_segment(video: VideoConfig | None, audio: AudioConfig | None) -> bytes:
     """Return the init segment for these tracks, at least one of which is not None."""
     brands = b"iso6cmfcmp42"
     if video is not None and video.FOURCC == b"av01":
@@ -56,7 +66,7 @@ def describe_init_segment(
     index: int,
     data: bytes,
     video: VideoConfig | None,
-    audio: AacConfig | None,
+    audio: AudioConfig | None,
     frame_rate: float | None,
 ) -> InitSegment:
     """Return the event for an init segment: its bytes, and what playlists say of its tracks."""
@@ -132,8 +142,12 @@ def _video_trak(config: VideoConfig) -> bytes:
         struct.pack(">3IH", 0x480000, 0x480000, 0, 1),  # 72 dpi twice, reserved, frame_count
         bytes(32),  # compressorname
         struct.pack(">Hh", 24, -1),  # depth, pre_defined
-        _box(_RECORD_BOXES[config.FOURCC], config.record),
+        _box(
+            _RECORD_BOXES[config.FOURCC],
+            config.specific if isinstance(config, Vp9Config) else config.record,
+        ),
         _box(b"pasp", struct.pack(">2I", horizontal, vertical)),
+        _colour_boxes(config.colour) if config.colour is not None else b"",
     )
     return _trak(
         _tkhd(VIDEO_TRACK_ID, 0, config.display_width, config.height),
@@ -145,15 +159,51 @@ def _video_trak(config: VideoConfig) -> bytes:
     )
 
 
-def _audio_trak(config: AacConfig) -> bytes:
+def _colour_boxes(colour: Colour) -> bytes:
+    code_points = (colour.primaries, colour.transfer, colour.matrix)
+    boxes = _box(b"colr", b"nclx", struct.pack(">3HB", *code_points, colour.full_range << 7))
+    if colour.mastering is not None:
+        boxes += _mdcv(colour.mastering)
+    if colour.max_cll is not None or colour.max_fall is not None:
+        levels = (_clamped(level or 0, 16) for level in (colour.max_cll, colour.max_fall))
+        boxes += _box(b"clli", struct.pack(">2H", *levels))  # 0: unknown
+    return boxes
+
+
+def _mdcv(display: MasteringDisplay) -> bytes:
+    """MasteringDisplayColourVolumeBox: green, blue, red and white in steps of 0.00002, then
+    luminances in steps of 0.0001 candela per square metre."""
+    points = (display.green, display.blue, display.red, display.white)
+    luminances = (display.max_luminance_nits, display.min_luminance_nits)
+    return _box(
+        b"mdcv",
+        struct.pack(">8H", *(_clamped(at * 50_000, 16) for point in points for at in point)),
+        struct.pack(">2I", *(_clamped(luminance * 10_000, 32) for luminance in luminances)),
+    )
+
+
+def _clamped(value: float, bits: int) -> int:
+    return max(0, min(round(value), (1 << bits) - 1))
+
+
+def _audio_trak(config: AudioConfig) -> bytes:
+    name, bits_per_sample = config.FOURCC, 16
+    if isinstance(config, AacConfig):
+        specific = _esds(_MPEG4_AUDIO, _descriptor(5, config.config))
+    elif isinstance(config, Mp3Config):
+        name, specific = AacConfig.FOURCC, _esds(config.object_type, b"")
+    else:
+        specific = _box(config.BOX, config.specific)
+        if isinstance(config, FlacConfig):
+            bits_per_sample = config.bits_per_sample
     entry = _box(
-        b"mp4a",
+        name,
         struct.pack(">6xH8x", 1),  # data_reference_index
         # channelcount, samplesize, pre_defined, reserved; the rate is 16.16, so 96 kHz is left to
-        # the esds, which is what players read anyway.
-        struct.pack(">4H", config.channels, 16, 0, 0),
+        # the decoder's own box, which is what players read anyway.
+        struct.pack(">4H", config.channels, bits_per_sample, 0, 0),
         struct.pack(">I", config.sample_rate << 16 if config.sample_rate < 1 << 16 else 0),
-        _esds(config.config),
+        specific,
     )
     return _trak(
         _tkhd(AUDIO_TRACK_ID, 0x100, 0, 0),
@@ -165,14 +215,10 @@ def _audio_trak(config: AacConfig) -> bytes:
     )
 
 
-def _esds(audio_specific_config: bytes) -> bytes:
-    """An ES_Descriptor (14496-1, 7.2.6.5) around the AudioSpecificConfig."""
-    decoder_config = _descriptor(
-        4,
-        # MPEG-4 audio; stream type audio, upstream 0, reserved 1; sizes and rates unknown.
-        struct.pack(">BB11x", 0x40, 0x15),
-        _descriptor(5, audio_specific_config),
-    )
+def _esds(object_type: int, specific: bytes) -> bytes:
+    """An ES_Descriptor (14496-1, 7.2.6.5) around a DecoderSpecificInfo, or none."""
+    # Stream type audio, upstream 0, reserved 1; sizes and rates unknown.
+    decoder_config = _descriptor(4, struct.pack(">BB11x", object_type, 0x15), specific)
     sl_config = _descriptor(6, b"\x02")  # predefined: as in MP4 files
     return _full_box(b"esds", 0, _descriptor(3, b"\0\0\0", decoder_config, sl_config))
 

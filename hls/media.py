@@ -24,10 +24,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from hls.aac import AacConfig
+from hls.colour import SDR
 from native import FragmentSample
 
 if TYPE_CHECKING:
+    from hls.audio import AudioConfig
     from hls.video import VideoConfig
 
 
@@ -63,11 +64,18 @@ class InitSegment:
     frame_rate: float | None
     """Nominal frames per second; None without video or when nobody can tell."""
 
-    audio: AacConfig | None = None
+    audio: "AudioConfig | None" = None
     """Configuration of its audio track, for the rungs, which carry the same audio."""
 
     video: "VideoConfig | None" = None
     """Configuration of its video track, for what shows pictures alone."""
+
+    @property
+    def video_range(self) -> str | None:
+        """VIDEO-RANGE of its video; None without video."""
+        if self.video is None:
+            return None
+        return self.video.colour.video_range if self.video.colour is not None else SDR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

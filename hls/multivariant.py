@@ -5,12 +5,14 @@ Its text is a pure function of its arguments, and those come from values that st
 broadcast (`bandwidth` says how BANDWIDTH is kept still), so two GETs give the same bytes unless the
 ladder, the codecs or the picture size really changed.
 
-May import the standard library's pure parts. Spec: draft-pantos-hls-rfc8216bis-22 sections 4.4.2.1,
+May import `hls.colour`. Spec: draft-pantos-hls-rfc8216bis-22 sections 4.4.2.1,
 4.4.6.2, 4.4.6.3 and 6.2.4.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from hls.colour import SDR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,9 @@ class VariantInfo:
     independent_segments: bool
     """Every segment of it can be decoded without another one."""
 
+    video_range: str | None = None
+    """VIDEO-RANGE: ``SDR``, ``PQ`` or ``HLG``; None without video."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IFrameInfo:
@@ -64,6 +69,9 @@ class IFrameInfo:
     height: int | None
     """Display height in pixels."""
 
+    video_range: str | None = None
+    """VIDEO-RANGE of the video."""
+
 
 def render_multivariant(
     renditions: Sequence[VariantInfo], iframes: Sequence[IFrameInfo] = ()
@@ -75,31 +83,28 @@ def render_multivariant(
         iframes: I-frame playlists, best first.
 
     Returns:
-        UTF-8 text, newline-terminated. EXT-X-INDEPENDENT-SEGMENTS is there when it is true of all.
+        UTF-8 text, newline-terminated. EXT-X-INDEPENDENT-SEGMENTS is there when it is true of all,
+        and VIDEO-RANGE, whose absence says SDR, once any rendition is something else.
 
     Spec: 4.4.6.2. No tag used here needs an EXT-X-VERSION above 1, so there is none (section 8).
     """
     lines = ["#EXTM3U"]
     if all(rendition.independent_segments for rendition in renditions):
         lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
+    says_range = any(rendition.video_range not in (None, SDR) for rendition in renditions)
     for rendition in renditions:
-        lines.append(f"#EXT-X-STREAM-INF:{_attributes(rendition)}")
+        attributes = _common(rendition, says_range=says_range)
+        if rendition.frame_rate is not None:
+            attributes.append(f"FRAME-RATE={rendition.frame_rate:.3f}")
+        lines.append(f"#EXT-X-STREAM-INF:{','.join(attributes)}")
         lines.append(rendition.uri)
-    lines.extend(
-        f'#EXT-X-I-FRAME-STREAM-INF:{",".join(_common(track))},URI="{track.uri}"'
-        for track in iframes
-    )
+    for track in iframes:
+        attributes = _common(track, says_range=says_range)
+        lines.append(f'#EXT-X-I-FRAME-STREAM-INF:{",".join(attributes)},URI="{track.uri}"')
     return "\n".join([*lines, ""]).encode()
 
 
-def _attributes(rendition: VariantInfo) -> str:
-    attributes = _common(rendition)
-    if rendition.frame_rate is not None:
-        attributes.append(f"FRAME-RATE={rendition.frame_rate:.3f}")
-    return ",".join(attributes)
-
-
-def _common(playlist: VariantInfo | IFrameInfo) -> list[str]:
+def _common(playlist: VariantInfo | IFrameInfo, *, says_range: bool) -> list[str]:
     """The attributes that both tags have."""
     attributes = [
         f"BANDWIDTH={playlist.bandwidth_bps}",
@@ -108,4 +113,6 @@ def _common(playlist: VariantInfo | IFrameInfo) -> list[str]:
     ]
     if playlist.width is not None and playlist.height is not None:
         attributes.append(f"RESOLUTION={playlist.width}x{playlist.height}")
+    if says_range and playlist.video_range is not None:
+        attributes.append(f"VIDEO-RANGE={playlist.video_range}")
     return attributes

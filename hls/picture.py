@@ -1,16 +1,17 @@
-"""What the parameter sets of all video codecs say in the same way: bounds, sizes, shapes, rates.
+"""What all video codecs say in the same way: bounds, sizes, shapes, rates, what a sample is.
 
-`h264`, `hevc` and `av1` each read their own syntax and come here for the rest: how large a picture
-may be, which claimed frame rate is believed, how wide it is on a square grid. H.264 and H.265 also
-share emulation prevention and the head of the VUI, bit for bit.
+`h264`, `hevc`, `av1` and `vp9` each read their own syntax and come here for the rest: how large a
+picture may be, which claimed frame rate is believed, how wide it is on a square grid. H.264 and
+H.265 also share emulation prevention and the head of the VUI, bit for bit.
 
 Spec: ISO/IEC 14496-10 (H.264), 7.4.1, E.1.1, E.2.1; ISO/IEC 23008-2 (H.265), 7.4.2, E.2.1, E.3.1.
 """
 
 from fractions import Fraction
-from typing import Final
+from typing import Final, NamedTuple
 
 from hls.bits import BitReader
+from hls.colour import UNSPECIFIED, Colour, described
 from hls.errors import MediaError
 
 MAX_DIMENSION: Final = 16_384
@@ -26,6 +27,23 @@ _ASPECT_RATIOS: Final = (
     (80, 33), (18, 11), (15, 11), (64, 33), (160, 99), (4, 3), (3, 2), (2, 1),
 )  # fmt: skip
 _EXTENDED_SAR: Final = 255
+
+
+class PictureSummary(NamedTuple):
+    """What one video sample amounts to."""
+
+    has_picture: bool
+    """It holds coded picture data; otherwise only parameter sets, SEI, delimiters, filler."""
+
+    is_idr: bool
+    """Decoding can start here (sample flag "sync", part INDEPENDENT): an IDR picture in H.264, a
+    random access picture in H.265, a shown key frame in AV1 and VP9."""
+
+
+# There are only these three, so none is made per sample.
+NO_PICTURE: Final = PictureSummary(has_picture=False, is_idr=False)
+PICTURE: Final = PictureSummary(has_picture=True, is_idr=False)
+IDR: Final = PictureSummary(has_picture=True, is_idr=True)
 
 
 def check_size(width: int, height: int, what: str) -> None:
@@ -64,13 +82,14 @@ def without_emulation_prevention(unit: bytes) -> bytes:
     return unit.replace(b"\x00\x00\x03", b"\x00\x00")
 
 
-def read_vui_head(bits: BitReader) -> tuple[int, int]:
-    """Read vui_parameters() of H.264 or H.265 up to the chroma location, and return the SAR.
+def read_vui_head(bits: BitReader) -> tuple[tuple[int, int], Colour | None]:
+    """Read vui_parameters() of H.264 or H.265 up to the chroma location.
 
     Behind it the two part ways.
 
     Returns:
-        Width to height of one luma sample; (1, 1) when unspecified or absurd.
+        Width to height of one luma sample, (1, 1) when unspecified or absurd; the colours, None
+        when unspecified.
 
     Raises:
         MediaError: It is truncated.
@@ -87,11 +106,15 @@ def read_vui_head(bits: BitReader) -> tuple[int, int]:
             aspect = (1, 1)
     if bits.flag():
         bits.skip(1)  # overscan_appropriate_flag
+    colour = None
     if bits.flag():
-        bits.skip(4)  # video_format, video_full_range_flag
+        bits.skip(3)  # video_format
+        full_range = bits.flag()
+        code_points = [UNSPECIFIED] * 3
         if bits.flag():
-            bits.skip(24)  # colour_primaries, transfer_characteristics, matrix_coefficients
+            code_points = [bits.read(8) for _ in range(3)]  # primaries, transfer, matrix
+        colour = described(*code_points, full_range=full_range)
     if bits.flag():
         bits.unsigned()  # chroma_sample_loc_type_top_field
         bits.unsigned()  # chroma_sample_loc_type_bottom_field
-    return aspect
+    return aspect, colour

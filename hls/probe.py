@@ -9,7 +9,7 @@ A GOP longer than free_cut_gop_s, declared or waited for, ends the wait for IDR 
 (`Probe.cuts_anywhere`): this segment ends at its target, and so do all others.
 
 A GOP that has been seen says little if the encoder places IDR pictures where scenes change; x264
-writes its limit into the first keyframe, and that is believed (up to max_gop_s).
+and x265 write their limit into the first keyframe, and that is believed (up to max_gop_s).
 
 Bounds: max_gop_s of media, max_probe_bytes and `MAX_SAMPLES`. Past any of them, the probe ends with
 what is known.
@@ -25,9 +25,9 @@ from hls.cutter import (
     segment_limit_s,
     target_duration_for,
 )
-from hls.h264 import AvcConfig, declared_keyframe_interval
 from hls.sample import Sample, TrackKind
 from hls.segmenter_settings import SegmenterSettings
+from hls.video import VideoConfig, declared_keyframe_interval
 
 AUDIO_LEAD_MS: Final = 1_000
 """Audio ends a probe only so long after max_gop_s: if there are pictures, they shall do so."""
@@ -58,7 +58,7 @@ class Probe:
 
     def __init__(
         self,
-        video: AvcConfig,
+        video: VideoConfig,
         settings: SegmenterSettings,
         first: Sample,
         *,
@@ -77,7 +77,7 @@ class Probe:
         self._times_ms: list[int] = []  # of pictures, strictly increasing
         self._first_ms = self._last_idr_ms = self._last_free_cut_ms = first.dts_ms
         self._gop_ms = 0
-        self._declared_frames = declared_keyframe_interval(first.data, video.length_size)
+        self._declared_frames = declared_keyframe_interval(video, first.data)
         self.cuts_anywhere = cuts_anywhere
         """The GOP is longer than `SegmenterSettings.free_cut_gop_s`. Found out at once if encoder
         and decoder configuration declare it, and never taken back."""

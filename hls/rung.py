@@ -45,7 +45,7 @@ from hls.video import VideoConfig
 from native import FragmentSample
 
 if TYPE_CHECKING:
-    from hls.aac import AacConfig
+    from hls.audio import AudioConfig
 
 MAX_PENDING: Final = 512
 """Events of the source that wait: some 90 s of parts of 200 ms, far past any patience upstream.
@@ -110,11 +110,11 @@ class Rung:
         # The source's tracks, and what we have said of ours.
         self._presentation: Presentation | None = None
         self._has_video = True
-        self._audio: AacConfig | None = None
+        self._audio: AudioConfig | None = None
         self._frame_rate: float | None = None
         self._config: VideoConfig | None = None
         self._init_index = -1
-        self._tracks: tuple[VideoConfig | None, AacConfig | None] | None = None
+        self._tracks: tuple[VideoConfig | None, AudioConfig | None] | None = None
         self._segment = _OpenSegment(msn=-1)
         self._video_end: int | None = None  # of the last picture that is out; None behind a break
         self.has_begun = False
@@ -302,7 +302,7 @@ class Rung:
             self._init_index += 1
             events.append(self._init_segment(*tracks))
 
-    def _init_segment(self, video: VideoConfig | None, audio: "AacConfig | None") -> InitSegment:
+    def _init_segment(self, video: VideoConfig | None, audio: "AudioConfig | None") -> InitSegment:
         rate = self._frame_rate
         return describe_init_segment(
             self._init_index,

@@ -18,7 +18,7 @@ class TrackKind(enum.Enum):
 
 
 class Sample(NamedTuple):
-    """One access unit, length-prefixed NAL units (video) or one raw AAC frame (audio)."""
+    """One access unit: as an MP4 sample of its codec has it, or one raw audio frame."""
 
     kind: TrackKind
     """Which of the two tracks it belongs to."""

@@ -28,23 +28,18 @@ from collections import deque
 from fractions import Fraction
 from typing import Final
 
-from hls.aac import AacConfig
 from hls.assembler import PartAssembler
-from hls.clock import TICKS_PER_MS, AudioClock, MediaClock
-from hls.cutter import (
-    DEFAULT_FRAME_RATE,
-    CutPlan,
-    nominal_frame_rate,
-    presentation_for_audio,
-)
+from hls.audio import AudioConfig
+from hls.clock import TICKS_PER_MS, MediaClock
+from hls.cutter import DEFAULT_FRAME_RATE, CutPlan, nominal_frame_rate, presentation_for_audio
 from hls.epoch import MAX_COMPOSITION_TICKS, Epoch
 from hls.errors import UsageError
-from hls.h264 import AvcConfig, scan_nal_units
 from hls.init_segment import build_init_segment, describe_init_segment
 from hls.media import MediaEvent, Presentation, SegmentEnd
 from hls.probe import Probe
 from hls.sample import Placement, Sample, TrackKind
 from hls.segmenter_settings import SegmenterSettings
+from hls.video import VideoConfig, scanner
 
 MAX_EARLY_AUDIO: Final = 128
 """Audio frames kept while an epoch's first IDR picture is awaited, some 2.7 s; older ones go."""
@@ -69,15 +64,15 @@ class Segmenter:
     def __init__(
         self,
         *,
-        video: AvcConfig | None,
-        audio: AacConfig | None,
+        video: VideoConfig | None,
+        audio: AudioConfig | None,
         settings: SegmenterSettings | None = None,
         first_msn: int = 0,
     ) -> None:
         if video is None and audio is None:
             raise UsageError("a rendition needs a track")
-        self._video = video
         self._audio = audio
+        self._set_video(video)
         self._settings = settings or SegmenterSettings()
         self._clock = MediaClock(self._settings)
         self._parts = PartAssembler(self._settings.audio_patience_s, first_msn=first_msn)
@@ -160,9 +155,9 @@ class Segmenter:
         if sample.kind is TrackKind.VIDEO:
             video = self._video
             if video is not None:
-                nal_units = scan_nal_units(sample.data, video.length_size)
-                if nal_units.has_picture:
-                    events = self._push_picture(video, sample, nal_units.is_idr)
+                summary = self._scan(sample.data, video.length_size)
+                if summary.has_picture:
+                    events = self._push_picture(video, sample, summary.is_idr)
                     return events if self._first_segment is None else self._release(events)
         elif self._audio is not None and sample.data:
             events = self._push_audio(self._audio, sample)
@@ -182,7 +177,9 @@ class Segmenter:
         held, self._first_segment = self._first_segment or [], None
         return held + events
 
-    def reconfigure(self, *, video: AvcConfig | None, audio: AacConfig | None) -> list[MediaEvent]:
+    def reconfigure(
+        self, *, video: VideoConfig | None, audio: AudioConfig | None
+    ) -> list[MediaEvent]:
         """Go on with other tracks; the samples that follow are of these.
 
         The same configurations again change nothing, so every repeated header may come here. Until
@@ -209,8 +206,8 @@ class Segmenter:
             self._forget_probe()
         self._early_audio.clear()
         if video != self._video:
+            self._set_video(video)
             self._plan = self._measured_interval_ms = None
-        self._video = video
         self._audio = audio
         return self._release(events)
 
@@ -227,8 +224,8 @@ class Segmenter:
     def reconnect(
         self,
         *,
-        video: AvcConfig | None,
-        audio: AacConfig | None,
+        video: VideoConfig | None,
+        audio: AudioConfig | None,
         media_time_s: float | None = None,
     ) -> list[MediaEvent]:
         """Go on with another publisher, whose clock has nothing to do with the last one's.
@@ -254,9 +251,14 @@ class Segmenter:
             self._earliest_ms = max(self._earliest_ms, round(media_time_s * 1000))
         return events + self.reconfigure(video=video, audio=audio)
 
+    def _set_video(self, video: VideoConfig | None) -> None:
+        self._video = video
+        if video is not None:
+            self._scan = scanner(video)
+
     # -- samples, by state
 
-    def _push_picture(self, video: AvcConfig, sample: Sample, is_idr: bool) -> list[MediaEvent]:
+    def _push_picture(self, video: VideoConfig, sample: Sample, is_idr: bool) -> list[MediaEvent]:
         events: list[MediaEvent] = []
         stamp_ms = sample.dts_ms
         if self._epoch is not None:
@@ -302,7 +304,7 @@ class Segmenter:
         )
         self._next_picture += 1
 
-    def _push_audio(self, audio: AacConfig, sample: Sample) -> list[MediaEvent]:
+    def _push_audio(self, audio: AudioConfig, sample: Sample) -> list[MediaEvent]:
         if self._epoch is not None:
             if self._continues_audio(sample.dts_ms):
                 return self._epoch.place_audio(sample)
@@ -321,7 +323,7 @@ class Segmenter:
             return []
         return self._break() + self._await_start(audio, sample)
 
-    def _await_start(self, audio: AacConfig, sample: Sample) -> list[MediaEvent]:
+    def _await_start(self, audio: AudioConfig, sample: Sample) -> list[MediaEvent]:
         """Audio while nothing runs: the start itself, or to be kept until there is a picture."""
         events: list[MediaEvent] = []
         if self._video is None:
@@ -342,7 +344,7 @@ class Segmenter:
     # -- AWAITING -> PROBING -> RUNNING
 
     def _begin_with_picture(
-        self, video: AvcConfig, sample: Sample, events: list[MediaEvent]
+        self, video: VideoConfig, sample: Sample, events: list[MediaEvent]
     ) -> None:
         self._start_clock(sample)
         self._clock.accepts_video(sample.dts_ms)
@@ -361,25 +363,30 @@ class Segmenter:
                 cuts_anywhere=self.cuts_anywhere is True,
             )
             self._begin_epoch(plan, events).place_first_picture(sample)
-        early = list(self._early_audio)
-        self._early_audio.clear()
+        early, self._early_audio = self._early_audio, deque(maxlen=MAX_EARLY_AUDIO)
         if self._audio is not None:
             for audio_sample in early:
                 events += self._push_audio(self._audio, audio_sample)
 
-    def _begin_with_audio(self, audio: AacConfig, sample: Sample, events: list[MediaEvent]) -> None:
+    def _begin_with_audio(
+        self, audio: AudioConfig, sample: Sample, events: list[MediaEvent]
+    ) -> None:
+        samples_per_frame = audio.samples_in(sample.data)
+        if not samples_per_frame:
+            self.dropped_samples += 1
+            return
         self._start_clock(sample)
         self._has_audio_joined = self._clock.accepts_audio(sample.dts_ms)
         if self._presentation is None:
             self._presentation = presentation_for_audio(
-                audio.sample_rate, audio.samples_per_frame, self._settings
+                audio.sample_rate, samples_per_frame, self._settings
             )
             self.cuts_anywhere = self.cuts_anywhere is True
             events.append(self._presentation)
         plan = CutPlan.for_audio(
             self._presentation,
             sample_rate=audio.sample_rate,
-            samples_per_frame=audio.samples_per_frame,
+            samples_per_frame=samples_per_frame,
             settings=self._settings,
         )
         events += self._begin_epoch(plan, events).place_audio(sample)
@@ -414,26 +421,19 @@ class Segmenter:
         return events, epoch
 
     def _begin_epoch(self, plan: CutPlan, events: list[MediaEvent]) -> Epoch:
-        audio = self._audio
-        clock = None
-        if audio is not None:
-            clock = AudioClock(
-                audio.sample_rate, audio.samples_per_frame, self._settings.audio_drift_s
-            )
         self._add_init_segment(events)
         self._segments_seen = 0
         self._epoch = Epoch(
             plan=plan,
             parts=self._parts,
             clock=self._clock,
-            audio_clock=clock,
+            audio=self._audio,
             has_video=self._video is not None,
             picture=self._epoch_picture,
             start_ms=self._epoch_start_ms,
             init_index=self._init_index,
             discontinuity=self.discontinuities > 0,
             settings=self._settings,
-            silence=audio.silence if audio is not None else b"",
             segment_bytes=self._short_epochs_bytes,
         )
         return self._epoch

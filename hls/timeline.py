@@ -290,6 +290,7 @@ class Timeline:
             height=newest.height,
             frame_rate=newest.frame_rate,
             independent_segments=self.independent_segments,
+            video_range=newest.video_range,
         )
 
     # Changing it.

@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
+from hls.aac import AacConfig
 from hls.adts import HEADER_BYTES, MAX_FRAME_BYTES, AdtsFraming
 from hls.clock import VIDEO_TIMESCALE
 from hls.demux_fragment import CodedSample, read_fragment
@@ -105,7 +106,7 @@ class TsTracks:
             video = _avc(init.video)
         elif isinstance(init.video, HevcConfig):
             video = _hevc(init.video)
-        if init.audio is not None:
+        if isinstance(init.audio, AacConfig):
             audio = AdtsFraming.of(init.audio)
         carried = (video is not None) + (audio is not None)
         return cls(video, audio) if carried and carried == len(init.codecs) else None

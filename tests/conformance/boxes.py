@@ -3,7 +3,8 @@
 Of media only a summary is kept (`Run`): where each track begins, how long it is, its sync samples,
 and a short digest of each sample, so that ten minutes of a ladder fit into memory.
 
-Spec: ISO/IEC 14496-12 (boxes), 14496-15 (avcC, hvcC), RFC 6381 (codec strings).
+Spec: ISO/IEC 14496-12 (boxes), 14496-15 (avcC, hvcC), RFC 6381 (codec strings); the bindings of
+AV1, VP9, Opus, FLAC, AC-3.
 """
 
 import hashlib
@@ -79,11 +80,13 @@ class Track:
     entry: str
     """Sample entry: avc1, mp4a ..."""
     codec: str
-    """As CODECS must say it."""
+    """As CODECS must say it; of AV1 and VP9 as far as the bit depth, see `without_colours`."""
     size: tuple[int, int]
     """Display size of tkhd."""
     length_bytes: int
     """Of NAL unit lengths; 0 where there are none."""
+    video_range: str
+    """SDR, PQ or HLG, as its colr box has it; SDR without one."""
     defaults: tuple[int, int, int]
     """trex: duration, size, flags."""
 
@@ -171,6 +174,7 @@ def _read_track(
         codec=codec,
         size=(width >> 16, height >> 16),
         length_bytes=length_bytes,
+        video_range=_video_range(data, entry) if video else "SDR",
         defaults=trexes.get(track_id, (0, 0, 0)),
     )
 
@@ -188,11 +192,28 @@ def _codec(data: bytes, entry: Box, children: int) -> tuple[str, int]:
             tier = "H" if record[2] & 0x80 else "M"
             depth = 8 + 2 * (record[2] >> 6 & 1) + 2 * (record[2] >> 5 & 1)
             return f"{name}.{record[1] >> 5}.{record[1] & 31:02d}{tier}.{depth:02d}", 0
+        if box.kind == b"vpcC":
+            return f"{name}.{record[4]:02d}.{record[5]:02d}.{record[6] >> 4:02d}", 0
         if box.kind == b"esds":
             return f"{name}.{_aac(record[4:])}", 0
-        if box.kind == b"dOps":
+        if box.kind in (b"dOps", b"dfLa", b"dac3", b"dec3"):
             return name, 0
     raise BoxError(f"sample entry {name} without a codec configuration")
+
+
+def without_colours(codec: str) -> str:
+    """A codec string of AV1 or VP9 without what follows its bit depth: colours, which stand in the
+    bitstream, or nothing. Others as they are."""
+    parts = codec.split(".")
+    return ".".join(parts[:4]) if parts[0] in ("av01", "vp09") else codec
+
+
+def _video_range(data: bytes, entry: Box) -> str:
+    for box in boxes(data, entry.body + 78, entry.end):
+        if box.kind == b"colr" and data[box.body : box.body + 4] == b"nclx":
+            (transfer,) = _unpack(">H", data, box.body + 6, box.end)
+            return {16: "PQ", 18: "HLG"}.get(transfer, "SDR")
+    return "SDR"
 
 
 def _hevc(record: bytes) -> str:
@@ -380,7 +401,12 @@ def _read_trun(
 
 
 def _is_random(sample: bytes, track: Track) -> bool | None:
-    """A NAL unit walk: the picture is IDR (AVC) or IRAP (HEVC); None where that is not known."""
+    """The picture is IDR (AVC), IRAP (HEVC) or a key frame; None where that is not known."""
+    if track.entry == "av01":
+        return _is_av1_key(sample)
+    if track.entry == "vp09":
+        head = sample[0] << 1 if sample[0] & 0x30 == 0x30 else sample[0]
+        return not head & 0x0C
     if not track.length_bytes or track.entry[:3] not in ("avc", "hvc", "hev"):
         return None
     at = 0
@@ -392,5 +418,25 @@ def _is_random(sample: bytes, track: Track) -> bool | None:
             return kind == 5
         if track.entry[:3] != "avc" and kind < 32:
             return 16 <= kind <= 21
+        at += size
+    return False
+
+
+def _is_av1_key(sample: bytes) -> bool:
+    """An OBU walk as far as the first frame header: a key frame, and shown."""
+    at = 0
+    while at + 1 < len(sample):
+        kind, sized = sample[at] >> 3 & 15, sample[at] & 2
+        at += 2 if sample[at] & 4 else 1
+        size, shift = len(sample) - at, 0
+        if sized:
+            size = 0
+            while sample[at] & 0x80:
+                size |= (sample[at] & 0x7F) << shift
+                at, shift = at + 1, shift + 7
+            size |= sample[at] << shift
+            at += 1
+        if kind in (3, 6):
+            return sample[at] >> 4 == 1
         at += size
     return False

@@ -117,6 +117,7 @@ multivariant_fault("MV-08", 'NAME="Sound",', "")
 multivariant_fault("MV-08", "DEFAULT=YES", "DEFAULT=YES,AUTOSELECT=NO")
 multivariant_fault("MV-09", "#EXT-X-INDEPENDENT-SEGMENTS\n", "")
 multivariant_fault("MV-11", ',CHANNELS="2"', "")
+multivariant_fault("MV-12", "640x360", "640x360,VIDEO-RANGE=PQ")
 
 
 @breaks("MV-10")

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+from tests.conformance.boxes import without_colours
 from tests.conformance.multivariant import Multivariant, Variant
 from tests.conformance.recording import Media, Rendition
 from tests.conformance.rules import Check, rule
@@ -44,13 +45,14 @@ def codecs_are_those_of_the_media(check: Check) -> None:
         now: set[str] = set()
         ever: set[str] = set()
         for rendition in renditions:
-            ever |= {codec.lower() for _, init in rendition.inits.values() for codec in init.codecs}
+            inits = [init for _, init in rendition.inits.values()]
+            ever |= {codec.lower() for init in inits for codec in init.codecs}
             newest = rendition.latest.all_segments[-1:] if rendition.latest else ()
             for segment in newest:
                 url = rendition.resolve(segment.map_uri or "")
                 if url in rendition.inits:
                     now |= {codec.lower() for codec in rendition.inits[url][1].codecs}
-        said = {codec.lower() for codec in variant.codecs}
+        said = {without_colours(codec.lower()) for codec in variant.codecs}
         if ever:
             # Segments of a format before may still be listed: that may be named, this must be.
             holds = now <= said <= ever
@@ -190,7 +192,7 @@ def independent_segments_are_announced(check: Check) -> None:
 
 
 def _ladder(playlist: Multivariant) -> list[tuple[str, ...]]:
-    names = ("CODECS", "RESOLUTION", "FRAME-RATE")
+    names = ("CODECS", "RESOLUTION", "FRAME-RATE", "VIDEO-RANGE")
     return [(item.url, *(item.get(name) for name in names)) for item in playlist.variants]
 
 
@@ -212,3 +214,16 @@ def channels_are_named(check: Check) -> None:
     for item in playlist.media if playlist else ():
         if item.get("TYPE") == "AUDIO":
             check(item.get("CHANNELS"), "EXT-X-MEDIA %s", item.attributes)
+
+
+@rule
+def video_range_is_true(check: Check) -> None:
+    """MV-12 MUST 4.4.6.2: VIDEO-RANGE is that of the media; it may be missing where that is SDR"""
+    playlist = _latest(check)
+    for variant in playlist.variants if playlist else ():
+        rendition = check.recording.renditions.get(variant.url)
+        media = _newest_video(rendition) if rendition else None
+        if media is not None and media.track and media.track.handler == b"vide":
+            said = variant.get("VIDEO-RANGE") or "SDR"
+            shown = media.track.video_range
+            check(said == shown, "%s: VIDEO-RANGE %s, the media is %s", variant.url, said, shown)

@@ -3,10 +3,14 @@
 import struct
 
 import pytest
+from enhanced_clips import enhanced_clip
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conformance.boxes import read_fragments, read_init
+from hls import InitSegment, Part, Sample, Segmenter, TrackKind
+from hls.audio import parse_audio_config
+from hls.video import parse_video_config, with_size
+from tests.conformance.boxes import read_fragments, read_init, without_colours
 from tests.conformance.healthy import (
     MULTIVARIANT,
     box,
@@ -128,3 +132,43 @@ def test_full_boxes_with_a_version_are_read_wide() -> None:
     at = data.index(b"moov") - 4
     size = struct.pack(">I", int.from_bytes(data[at : at + 4], "big") + grown)
     assert ("MF-01", "mvhd has a duration") in read_init(data[:at] + size + data[at + 4 :]).faults
+
+
+PQ = {"x265-params": "log-level=none:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"}
+CLIPS = {
+    "HEVC, PQ": ("libx265", "libopus", {"pix_fmt": "yuv420p10le", "options": PQ}, "PQ"),
+    "AV1": ("libsvtav1", "flac", {}, "SDR"),
+    "VP9": ("libvpx-vp9", "eac3", {}, "SDR"),
+    "H.264": ("libx264", "ac3", {"b_frames": 2}, "SDR"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLIPS)
+def test_our_media_of_every_codec_is_read_without_a_fault(name: str) -> None:
+    video_encoder, audio_encoder, changes, video_range = CLIPS[name]
+    clip = enhanced_clip(video_encoder, audio_encoder, **changes)  # type: ignore[arg-type]
+    assert clip.video is not None
+    assert clip.audio is not None
+    config = parse_video_config(*clip.video)
+    video = with_size(config, next(frame.data for frame in clip.frames if frame.is_video))
+    segmenter = Segmenter(video=video, audio=parse_audio_config(*clip.audio))
+    events = []
+    for frame in clip.frames:
+        kind = TrackKind.VIDEO if frame.is_video else TrackKind.AUDIO
+        sample = Sample(kind, frame.dts_ms, frame.pts_ms, frame.keyframe, frame.data)
+        events += segmenter.push(sample)
+    events += segmenter.flush()
+    (section,) = [event for event in events if isinstance(event, InitSegment)]
+    init = read_init(section.data)
+    assert init.faults == ()
+    said = {without_colours(codec).lower() for codec in section.codecs}
+    assert {codec.lower() for codec in init.codecs} == said
+    assert init.tracks[0].video_range == section.video_range == video_range
+    syncs = 0
+    for event in events:
+        if isinstance(event, Part):
+            found = read_fragments(event.data, init)
+            assert found.faults == []
+            syncs += found.runs[1].syncs
+    assert syncs == sum(frame.keyframe for frame in clip.frames if frame.is_video)

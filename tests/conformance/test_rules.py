@@ -12,7 +12,7 @@ from tests.conformance.planted import Plant, broken
 from tests.conformance.planted_media import FAULTS
 
 MUSTS = {
-    "MV": [1, 2, 3, 4, 6, 7, 8],
+    "MV": [1, 2, 3, 4, 6, 7, 8, 12],
     "MP": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17],
     "PT": [1, 3, 4, 5, 6, 10, 11, 12, 13, 14],
     "BR": [1, 2, 4, 5, 6, 7, 8, 14, 15],

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from video_records import SequenceHeaderFields, av1_record, obu
 
-from hls.av1 import MAX_OBUS, Av1Config, obus, parse_sequence_header
+from hls.av1 import MAX_OBUS, Av1Config, obus, parse_sequence_header, scan_obus
+from hls.colour import Colour
 from hls.errors import MediaError
 from hls.picture import MAX_RECORD_BYTES
 
@@ -228,8 +229,6 @@ def test_the_sequence_header_may_stand_behind_others() -> None:
         (SVT_RECORD[:3], "truncated"),
         (av1_record(version=0x01), "begins with 0x01, not 0x81"),
         (av1_record(version=0x82), "begins with 0x82, not 0x81"),
-        (av1_record(obus=b""), "lacks its sequence header"),
-        (av1_record(obus=obu(5, b"\x01")), "lacks its sequence header"),
         (av1_record(b""), "sequence header is truncated"),
         (av1_record(b"\x60" + SVT_HEADER[1:]), "profile 3"),
         (av1_record(obus=b"\x8a\x00"), "forbidden bit"),
@@ -251,8 +250,9 @@ def test_what_is_wrong_is_said(record: bytes, text: str) -> None:
 
 def test_a_record_cut_anywhere_is_an_error() -> None:
     for end in range(len(SVT_RECORD)):
-        with pytest.raises(MediaError):
-            Av1Config.parse(SVT_RECORD[:end])
+        if end != 4:  # that is a record without OBUs
+            with pytest.raises(MediaError):
+                Av1Config.parse(SVT_RECORD[:end])
 
 
 def test_a_header_cut_anywhere_is_an_error() -> None:
@@ -286,8 +286,8 @@ def test_any_bytes_are_a_configuration_or_a_media_error(
             config = Av1Config.parse(record)
         except MediaError:
             continue
-        assert config.width > 0
-        assert config.height > 0
+        has_header = any(found.kind == 1 for found in obus(record[4:]))
+        assert (config.width > 0) == (config.height > 0) == has_header
         assert config.codec_string.startswith("av01.")
 
 
@@ -324,3 +324,60 @@ def test_any_bytes_are_walked_or_refused(data: bytes) -> None:
         return
     assert b"".join(data[each.start : each.end] for each in found) == data
     assert all(each.start < each.payload <= each.end for each in found)
+
+
+# -- samples
+
+
+@pytest.mark.parametrize(
+    ("units", "has_picture", "is_key"),
+    [
+        ([], False, False),
+        ([obu(2), obu(1, SVT_HEADER), obu(15, bytes(9))], False, False),
+        ([obu(6, b"\x10\0")], True, True),
+        ([obu(2), obu(1, SVT_HEADER), obu(5, b"x"), obu(3, b"\x1f"), obu(4, b"x")], True, True),
+        ([obu(6, b"\x10", layer=True)], True, True),
+        ([obu(6, b"\x10", sized=False)], True, True),
+        ([obu(6, b"\x00")], True, False),  # a key frame that is not shown
+        ([obu(6, b"\x00"), obu(6, b"\x10")], True, False),
+        ([obu(6, b"\x30")], True, False),  # inter
+        ([obu(6, b"\x50")], True, False),  # intra only
+        ([obu(6, b"\x70")], True, False),  # switch
+        ([obu(3, b"\x90")], True, False),  # shows an existing one
+        ([obu(6), obu(3)], False, False),
+        ([obu(7, b"\x10"), obu(8, b"\x10")], False, False),
+    ],
+)
+def test_obus_of_a_sample(units: list[bytes], has_picture: bool, is_key: bool) -> None:
+    sample = b"".join(units)
+    for data in (sample, memoryview(sample)):
+        assert scan_obus(data) == (has_picture, is_key)
+
+
+@pytest.mark.parametrize("data", [b"\x80", b"\x32\x05\x10", b"\x32\xff"])
+def test_samples_that_are_none(data: bytes) -> None:
+    with pytest.raises(MediaError):
+        scan_obus(data)
+
+
+def test_colours_of_the_sequence_header() -> None:
+    assert Av1Config.parse(SVT_RECORD).colour is None
+    config = sequence_header(colour=(9, 16, 9))
+    assert config.colour == Colour(primaries=9, transfer=16, matrix=9)
+    assert sequence_header(full_range=True).colour == Colour(full_range=True)
+
+
+@pytest.mark.parametrize("obus_of_record", [b"", obu(5, b"\x01")])
+def test_a_sequence_header_may_be_left_to_the_keyframes(obus_of_record: bytes) -> None:
+    record = av1_record(obus=obus_of_record)
+    config = Av1Config.parse(record)
+    assert (config.width, config.height, config.frame_rate, config.colour) == (0, 0, None, None)
+    assert config.codec_string == "av01.0.05M.08"
+    made = spread(colour=(9, 16, 9), width=640, height=360).payload()
+    sized = config.sized(memoryview(obu(2) + obu(1, made) + obu(6, b"\x10")))
+    assert (sized.width, sized.height, sized.record) == (640, 360, record)
+    assert sized.codec_string == "av01.0.05M.08.0.110.09.16.09.0"
+    assert sized.colour == Colour(primaries=9, transfer=16, matrix=9)
+    assert sized.sized(b"") is sized
+    with pytest.raises(MediaError, match="neither in its record nor in a keyframe"):
+        config.sized(obu(6, b"\x10"))

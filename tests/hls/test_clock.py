@@ -86,21 +86,21 @@ def test_samples_are_counted_through_jitter() -> None:
     count = audio_clock()
     for number in range(500):
         jitter_ms = (number * 7) % 40 - 20
-        assert count.place(round(number * 1024 / 48) + jitter_ms, 9_600) == 1024
+        assert count.place(round(number * 1024 / 48) + jitter_ms, 1024, 9_600) == 1024
     assert count.position == 500 * 1024
 
 
 def test_stamps_that_run_ahead_make_one_frame_longer() -> None:
     count = audio_clock()
     count.position = 48_000
-    assert count.place(1_100, 48_000) == 1024 + 4_800
-    assert count.place(1_121, 48_000) == 1024
+    assert count.place(1_100, 1024, 48_000) == 1024 + 4_800
+    assert count.place(1_121, 1024, 48_000) == 1024
     assert abs(count.position - count.ticks(1_143)) < 48
 
 
 def test_a_long_silence_is_spread_over_frames_of_the_longest_length() -> None:
     count = audio_clock()
-    durations = [count.place(500 + round(n * 1024 / 48), 9_600) for n in range(5)]
+    durations = [count.place(500 + round(n * 1024 / 48), 1024, 9_600) for n in range(5)]
     assert durations == [9_600, 9_600, 7_888, 1024, 1024]
 
 
@@ -115,15 +115,15 @@ def test_it_says_how_many_frames_are_missing() -> None:
 def test_a_frame_that_is_past_altogether_is_left_out() -> None:
     count = audio_clock()
     count.position = 48_000
-    assert count.place(949, 9_600) == 0
+    assert count.place(949, 1024, 9_600) == 0
     assert count.position == 48_000
-    assert count.place(950, 9_600) == 1024, "50 ms are not worth it"
+    assert count.place(950, 1024, 9_600) == 1024, "50 ms are not worth it"
 
 
 def test_a_drift_below_one_frame_is_never_corrected() -> None:
     count = AudioClock(8_000, 1024, 0.05)
-    assert count.place(120, 8_000) == 1024
-    assert count.place(300, 8_000) == 1024 + 2_400 - 1024
+    assert count.place(120, 1024, 8_000) == 1024
+    assert count.place(300, 1024, 8_000) == 1024 + 2_400 - 1024
 
 
 @given(st.lists(st.integers(-500, 5_000)), st.sampled_from([8_000, 44_100, 96_000]))
@@ -131,6 +131,15 @@ def test_durations_are_never_negative_and_always_contiguous(stamps: list[int], r
     count = audio_clock(rate)
     for stamp in stamps:
         before = count.position
-        duration = count.place(stamp, rate)
+        duration = count.place(stamp, 1024, rate)
         assert 0 <= duration <= rate
         assert count.position == before + duration
+
+
+def test_a_frame_longer_than_its_place_is_cut_down_to_it() -> None:
+    """An encoder may change the length of its frames; a part may not be longer for it."""
+    count = audio_clock()
+    assert count.place(0, 2_880, 9_600) == 2_880
+    assert count.place(60, 9_600, 4_800) == 4_800
+    assert count.place(260, 960, 9_600) == 960 + 4_800, "and the stamps make up for it"
+    assert count.position == 9_600 + 2_880 + 960

@@ -14,7 +14,7 @@ from segmenter_runs import Driver, Run, constant
 import hls
 from hls import Part, Presentation, Sample, Segmenter, SegmenterSettings, TrackKind
 from hls.assembler import PartAssembler
-from hls.clock import AudioClock, MediaClock
+from hls.clock import MediaClock
 from hls.cutter import CutPlan
 from hls.epoch import Epoch
 
@@ -243,7 +243,7 @@ def test_audio_without_an_audio_track_is_ignored() -> None:
         plan=plan,
         parts=PartAssembler(settings.audio_patience_s),
         clock=MediaClock(settings),
-        audio_clock=None,
+        audio=None,
         has_video=True,
         picture=0,
         start_ms=0,
@@ -268,7 +268,7 @@ def test_it_counts_the_segments_that_have_ended_whoever_ended_them() -> None:
         ),
         parts=PartAssembler(0.1),
         clock=clock,
-        audio_clock=AudioClock(48_000, 1024, 0.05),
+        audio=replace(DRIVER.audio, silence=b""),
         has_video=True,
         picture=7,
         start_ms=0,

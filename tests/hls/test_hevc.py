@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from video_records import HEVC_PPS, HEVC_VPS, HevcSpsFields, annex_b, hevc_nal, hevc_record
 
+from hls.colour import Colour
 from hls.errors import MediaError
-from hls.hevc import HevcConfig, parse_sps
+from hls.h264 import MAX_NAL_UNITS
+from hls.hevc import HevcConfig, parse_sps, scan_nal_units
 from hls.picture import MAX_RECORD_BYTES
 
 # Made once by x265 in FFmpeg, preset medium: Main, level 3.1, 1280x720, 30 frames a second.
@@ -334,3 +336,61 @@ def test_any_bytes_are_a_configuration_or_a_media_error(
         assert config.height > 0
         assert config.display_width > 0
         assert config.codec_string.startswith("hvc1.")
+
+
+# -- samples
+
+
+@pytest.mark.parametrize(
+    ("kinds", "has_picture", "is_key"),
+    [
+        ([], False, False),
+        ([35, 32, 33, 34, 39], False, False),
+        ([0], True, False),
+        ([9], True, False),
+        ([31], True, False),
+        ([15], True, False),
+        *(([kind], True, True) for kind in range(16, 24)),
+        ([24], True, False),
+        ([1, 1], True, False),
+        ([39, 21, 21, 40], True, True),
+        ([1, 19], True, True),
+        ([63], False, False),
+    ],
+)
+@pytest.mark.parametrize("length_size", [1, 2, 4])
+def test_nal_units_of_a_sample(
+    kinds: list[int], has_picture: bool, is_key: bool, length_size: int
+) -> None:
+    units = [b"", *(hevc_nal(kind) for kind in kinds), b""]
+    sample = b"".join(len(unit).to_bytes(length_size, "big") + unit for unit in units)
+    for data in (sample, memoryview(sample)):
+        assert scan_nal_units(data, length_size) == (has_picture, is_key)
+
+
+@pytest.mark.parametrize("data", [b"\0", b"\0\0\0\3\2\1", b"\xff\xff\xff\xff\x28\1"])
+def test_lengths_that_do_not_fit(data: bytes) -> None:
+    with pytest.raises(MediaError, match="longer than its video sample"):
+        scan_nal_units(data, 4)
+
+
+def test_a_sample_of_very_many_units() -> None:
+    most = b"\x02" + hevc_nal(19, b"") + bytes(MAX_NAL_UNITS - 1)
+    assert scan_nal_units(most, 1).is_idr
+    with pytest.raises(MediaError, match="more than 16384 NAL units"):
+        scan_nal_units(most + b"\0", 1)
+
+
+@given(st.binary(max_size=64), st.sampled_from([1, 2, 4]))
+def test_any_sample_is_walked_or_refused(data: bytes, length_size: int) -> None:
+    try:
+        summary = scan_nal_units(data, length_size)
+    except MediaError:
+        return
+    assert summary.has_picture or not summary.is_idr
+
+
+def test_colours_of_the_vui() -> None:
+    assert sps(video_signal=True, colour=True).colour == Colour(primaries=1, transfer=1, matrix=1)
+    assert sps(video_signal=True).colour is None
+    assert sps(vui=False).colour is None

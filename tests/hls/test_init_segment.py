@@ -2,19 +2,23 @@
 
 import io
 import struct
+from dataclasses import replace
 from fractions import Fraction
 
 import av
 import pytest
+from audio_records import Ac3Fields, Eac3Fields, opus_head, stream_info
 from media_samples import SpsFields, asc, avc_record
 from mp4_boxes import full_box, read_init, walk
 from segmenter_runs import Driver
-from video_records import HevcSpsFields, av1_record, hevc_record
+from video_records import HevcSpsFields, av1_record, hevc_record, vp9_keyframe, vp9_record
 
 import hls
 from hls import AacConfig, AvcConfig
-from hls.init_segment import build_init_segment
-from hls.video import VideoConfig, parse_video_config
+from hls.audio import parse_audio_config
+from hls.colour import Colour, MasteringDisplay
+from hls.init_segment import build_init_segment, describe_init_segment
+from hls.video import VideoConfig, parse_video_config, with_size
 
 DRIVER = Driver(hls)
 AUDIO_CONFIG = DRIVER.audio
@@ -162,3 +166,99 @@ def descriptor(data: bytes) -> tuple[int, bytes, bytes]:
     at += 1
     assert at + size <= len(data)
     return data[0], data[at : at + size], data[at + size :]
+
+
+def test_the_entry_of_vp9() -> None:
+    config = with_size(parse_video_config(b"vp09", vp9_record(box_head=False)), vp9_keyframe())
+    (track,) = read_init(build_init_segment(config, None)).tracks
+    assert track.display_size == (1280, 720)
+    assert track.entry.kind == b"vp09"
+    assert full_box(track.entry.one(b"vpcC")) == (1, 0, vp9_record(box_head=False))
+
+
+@pytest.mark.parametrize(
+    ("fourcc", "record", "box", "payload", "shape"),
+    [
+        (
+            b"Opus",
+            opus_head(gain=256),
+            b"dOps",
+            bytes.fromhex("00 02 0138 0000bb80 0100 00"),
+            (2, 16, 48_000),
+        ),
+        (
+            b"fLaC",
+            stream_info(rate=44_100, bits=24),
+            b"dfLa",
+            bytes.fromhex("00000000 80000022") + stream_info(rate=44_100, bits=24),
+            (2, 24, 44_100),
+        ),
+        (b"fLaC", stream_info(rate=96_000, bits=24, channels=6), b"dfLa", None, (6, 24, 0)),
+        (b"ac-3", Ac3Fields().frame(), b"dac3", bytes.fromhex("101140"), (2, 16, 48_000)),
+        (b"ec-3", Eac3Fields().frame(), b"dec3", bytes.fromhex("0080200f00"), (6, 16, 48_000)),
+    ],
+)
+def test_the_entry_of_each_audio_codec(
+    fourcc: bytes, record: bytes, box: bytes, payload: bytes | None, shape: tuple[int, int, int]
+) -> None:
+    config = parse_audio_config(fourcc, record)
+    (track,) = read_init(build_init_segment(None, config)).tracks
+    assert (track.handler, track.timescale) == (b"soun", config.sample_rate)
+    assert track.entry.kind == fourcc
+    channels, bits, rate = struct.unpack_from(">2H4xI", track.entry.payload, 16)
+    assert (channels, bits, rate >> 16) == shape
+    (specific,) = track.entry.children
+    assert specific.kind == box
+    if payload is not None:
+        assert specific.payload == payload
+
+
+COLOUR = Colour(primaries=9, transfer=16, matrix=9, full_range=True)
+DISPLAY = MasteringDisplay(
+    red=(0.708, 0.292),
+    green=(0.17, 0.797),
+    blue=(0.131, 0.046),
+    white=(0.3127, 0.329),
+    max_luminance_nits=1_000,
+    min_luminance_nits=0.005,
+)
+NCLX = b"nclx" + bytes.fromhex("0009 0010 0009 80")
+MDCV = struct.pack(
+    ">8H2I", 8_500, 39_850, 6_550, 2_300, 35_400, 14_600, 15_635, 16_450, 10_000_000, 50
+)
+BEYOND = replace(DISPLAY, red=(2, -1), max_luminance_nits=1e9, min_luminance_nits=-1)
+
+
+@pytest.mark.parametrize(
+    ("colour", "boxes"),
+    [
+        (None, {}),
+        (COLOUR, {b"colr": NCLX}),
+        (replace(COLOUR, mastering=DISPLAY), {b"colr": NCLX, b"mdcv": MDCV}),
+        (replace(COLOUR, max_cll=1_000), {b"colr": NCLX, b"clli": bytes.fromhex("03e80000")}),
+        (replace(COLOUR, max_fall=400), {b"colr": NCLX, b"clli": bytes.fromhex("00000190")}),
+        (
+            replace(COLOUR, mastering=BEYOND, max_cll=70_000, max_fall=-1),
+            {
+                b"colr": NCLX,
+                b"mdcv": MDCV[:8] + b"\xff\xff\0\0" + MDCV[12:16] + b"\xff" * 4 + bytes(4),
+                b"clli": b"\xff\xff\0\0",
+            },
+        ),
+    ],
+)
+def test_colours(colour: Colour | None, boxes: dict[bytes, bytes]) -> None:
+    (track,) = read_init(build_init_segment(replace(VIDEO_CONFIG, colour=colour), None)).tracks
+    found = {box.kind: box.payload for box in track.entry.children}
+    assert found.pop(b"avcC") == VIDEO_CONFIG.record
+    assert found.pop(b"pasp")
+    assert found == boxes
+
+
+@pytest.mark.parametrize(
+    ("colour", "text"), [(None, "SDR"), (COLOUR, "PQ"), (replace(COLOUR, transfer=18), "HLG")]
+)
+def test_what_an_init_section_says_of_its_range(colour: Colour | None, text: str) -> None:
+    config = replace(VIDEO_CONFIG, colour=colour)
+    assert describe_init_segment(0, b"", config, AUDIO_CONFIG, None).video_range == text
+    assert describe_init_segment(0, b"", None, AUDIO_CONFIG, None).video_range is None

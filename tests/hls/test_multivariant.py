@@ -1,5 +1,7 @@
 """The multivariant playlist, as whole strings and as strangers read it."""
 
+import re
+
 import m3u8
 import pytest
 from playlist_reader import read_multivariant_playlist
@@ -119,3 +121,34 @@ def test_i_frame_playlists_come_last() -> None:
     ]
     [stranger] = m3u8.loads(text.decode()).iframe_playlists
     assert (stranger.uri, stranger.iframe_stream_info.bandwidth) == ("source/iframes.m3u8", 250_000)
+
+
+@pytest.mark.parametrize("range_", ["PQ", "HLG"])
+def test_video_range_is_said_once_anything_is_not_sdr(range_: str) -> None:
+    ladder = [
+        variant(video_range=range_),
+        variant(uri="720p/playlist.m3u8", video_range="SDR"),
+        variant(uri="audio/playlist.m3u8", width=None, height=None, codecs=("mp4a.40.2",)),
+    ]
+    frames = IFrameInfo(
+        uri="source/iframes.m3u8",
+        bandwidth_bps=1,
+        average_bandwidth_bps=1,
+        codecs=("hvc1.2.4.L120.B0",),
+        width=1920,
+        height=1080,
+        video_range=range_,
+    )
+    lines = [
+        line
+        for line in render_multivariant(ladder, [frames]).decode().splitlines()
+        if line.startswith(("#EXT-X-STREAM-INF", "#EXT-X-I-FRAME-STREAM-INF"))
+    ]
+    said = [re.findall(r",VIDEO-RANGE=(\w+)", line) for line in lines]
+    assert said == [[range_], ["SDR"], [], [range_]]
+    playlist = m3u8.loads(render_multivariant(ladder, [frames]).decode())
+    assert [found.stream_info.video_range for found in playlist.playlists] == [range_, "SDR", None]
+
+
+def test_without_hdr_nothing_is_said() -> None:
+    assert b"VIDEO-RANGE" not in render_multivariant([variant(video_range="SDR"), variant()])

@@ -6,6 +6,7 @@ import pytest
 from media_samples import BitWriter
 
 from hls.bits import BitReader
+from hls.colour import Colour
 from hls.errors import MediaError
 from hls.picture import (
     MAX_DIMENSION,
@@ -84,13 +85,33 @@ def test_head_of_the_vui(
     if rest == "plain":
         w.u(3, 0)
     else:
-        w.u(2, 3).u(1, 1).u(4, 5).u(1, 1).u(24, 0x010101).u(1, 1).ue(2).ue(2)
+        w.u(2, 3).u(1, 1).u(4, 11).u(1, 1).u(24, 0x010101).u(1, 1).ue(2).ue(2)
     bits = BitReader(w.u(8, 0xA5).bytes(stop_bit=False), "VUI")
-    assert read_vui_head(bits) == aspect
+    colour = None if rest == "plain" else Colour(primaries=1, transfer=1, matrix=1, full_range=True)
+    assert read_vui_head(bits) == (aspect, colour)
     assert bits.read(8) == 0xA5
 
 
+@pytest.mark.parametrize(
+    ("full_range", "code_points", "colour"),
+    [
+        (0, None, None),
+        (0, (2, 2, 2), None),
+        (1, None, Colour(full_range=True)),
+        (0, (9, 16, 9), Colour(primaries=9, transfer=16, matrix=9)),
+        (0, (2, 18, 2), Colour(transfer=18)),
+    ],
+)
+def test_colours(
+    full_range: int, code_points: tuple[int, int, int] | None, colour: Colour | None
+) -> None:
+    w = BitWriter().u(1, 0).u(1, 0).u(1, 1).u(3, 5).u(1, full_range).u(1, code_points is not None)
+    for code_point in code_points or ():
+        w.u(8, code_point)
+    assert read_vui_head(BitReader(w.u(1, 0).bytes(), "VUI")) == ((1, 1), colour)
+
+
 def test_a_vui_that_says_nothing_of_the_picture() -> None:
-    assert read_vui_head(BitReader(bytes((0b0010_0000, 0)), "VUI")) == (1, 1)
+    assert read_vui_head(BitReader(bytes((0b0010_0000, 0)), "VUI")) == ((1, 1), None)
     with pytest.raises(MediaError, match="VUI is truncated"):
         read_vui_head(BitReader(b"\xff", "VUI"))

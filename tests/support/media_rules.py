@@ -4,7 +4,7 @@
 with the rule's short name at the first breach. It uses the events' documented attributes only.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import floor
@@ -63,6 +63,7 @@ def judge(
     idr_segments: bool = True,
     filled: bool = False,
     long_parts: bool = False,
+    is_key: Callable[[bytes], bool] = is_idr,
 ) -> Verdict:
     """Check everything that holds for any input, and for good input what holds for it.
 
@@ -73,6 +74,7 @@ def judge(
         long_parts: Parts may exceed PART-TARGET (PT-03): pictures stay away, and no audio fills
             the time.
         filled: Audio may stand in for video, so that pictures' durations may differ from parts'.
+        is_key: Whether decoding can start with a picture; H.264's answer if left out.
     """
     batches = [list(batch) for batch in batches]
     events = [event for batch in batches for event in batch]
@@ -120,13 +122,15 @@ def judge(
             else:
                 ends = {}
             for track_id in scales:
-                check_track(fragment.of(track_id), Fraction(scales[track_id]), track_id, clocks)
+                check_track(
+                    fragment.of(track_id), Fraction(scales[track_id]), track_id, clocks, is_key
+                )
                 for sample in fragment.of(track_id)[:1]:
                     # Players forgive it, but times that go back are asking for trouble.
                     start = Fraction(sample.time, scales[track_id])
                     assert start >= ends.get(track_id, 0), "time went back at a discontinuity"
             samples = fragment.of(cut)
-            independent = bool(samples) and (cut == AUDIO or is_idr(samples[0].data))
+            independent = bool(samples) and (cut == AUDIO or is_key(samples[0].data))
             assert event.independent == independent, "PT-06"
             duration = Fraction(event.duration_s).limit_denominator(10_000_000)
             assert duration > 0
@@ -154,7 +158,11 @@ def judge(
 
 
 def check_track(
-    samples: list[FragmentedSample], scale: Fraction, track_id: int, clocks: dict[int, Fraction]
+    samples: list[FragmentedSample],
+    scale: Fraction,
+    track_id: int,
+    clocks: dict[int, Fraction],
+    is_key: Callable[[bytes], bool],
 ) -> None:
     for sample in samples:
         time = Fraction(sample.time) / scale
@@ -162,7 +170,7 @@ def check_track(
         assert sample.duration > 0, "MF-11"
         clocks[track_id] = time + Fraction(sample.duration) / scale
         if track_id == VIDEO:
-            assert sample.is_sync == is_idr(sample.data), "MF-05"
+            assert sample.is_sync == is_key(sample.data), "MF-05"
         else:
             assert sample.is_sync
             assert sample.offset == 0

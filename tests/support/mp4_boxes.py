@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"dinf", b"stbl", b"mvex", b"moof", b"traf"}
+VIDEO_ENTRIES = {b"avc1", b"hvc1", b"av01", b"vp09"}
+AUDIO_ENTRIES = {b"mp4a", b"Opus", b"fLaC", b"ac-3", b"ec-3"}
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ def walk(data: bytes, base: int = 0) -> list[Box]:
             children = walk(payload, base + position + 8)
         elif kind == b"dref" or kind == b"stsd":
             children = walk(payload[8:], base + position + 16)
-        elif kind == b"avc1":
+        elif kind in VIDEO_ENTRIES:
             children = walk(payload[78:], base + position + 86)
-        elif kind == b"mp4a":
+        elif kind in AUDIO_ENTRIES:
             children = walk(payload[28:], base + position + 36)
         boxes.append(Box(kind, base + position, payload, tuple(children)))
         position += size

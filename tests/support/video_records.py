@@ -1,7 +1,8 @@
-"""H.265 and AV1 decoder configurations made by hand, bit by bit, independent of hls.
+"""H.265, AV1 and VP9 decoder configurations made by hand, bit by bit, independent of hls.
 
 `HevcSpsFields` and `SequenceHeaderFields` write a parameter set from named fields, `hevc_record`
-and `av1_record` a configuration record around it, `annex_b` and `obu` what an encoder would give.
+and `av1_record` a configuration record around it, `annex_b` and `obu` what an encoder would give;
+`vp9_record` and `vp9_keyframe` are VP9's.
 That FFmpeg finds these parameter sets legal is tested in
 `tests/hls/test_hevc.py` and `test_av1.py`.
 """
@@ -347,3 +348,43 @@ def av1_record(
     if obus is None:
         obus = obu(1, SequenceHeaderFields().payload() if header is None else header)
     return bytes((version, profile_level, formats, 0)) + obus
+
+
+def vp9_record(
+    *,
+    profile: int = 0,
+    level: int = 31,
+    bit_depth: int = 8,
+    chroma: int = 1,
+    full_range: int = 0,
+    colour: tuple[int, int, int] = (2, 2, 2),
+    box_head: bool = True,
+) -> bytes:
+    """A VPCodecConfigurationRecord, with the box's version and flags or without."""
+    formats = bit_depth << 4 | chroma << 1 | full_range
+    return b"\1\0\0\0" * box_head + bytes((profile, level, formats, *colour, 0, 0))
+
+
+def vp9_keyframe(
+    *,
+    profile: int = 0,
+    width: int = 1280,
+    height: int = 720,
+    rgb: bool = False,
+    sync_code: int = 0x498342,
+    inter: bool = False,
+    shows_existing: bool = False,
+) -> bytes:
+    """The beginning of a frame."""
+    w = BitWriter().u(2, 2).u(1, profile & 1).u(1, profile >> 1)
+    if profile == 3:
+        w.u(1, 0)
+    w.u(1, shows_existing).u(1, inter).u(2, 2).u(24, sync_code)
+    if profile >= 2:
+        w.u(1, 1)
+    w.u(3, 7 if rgb else 2)
+    if not rgb:
+        w.u(1, 1)
+    if profile & 1:
+        w.u(1 if rgb else 3, 0)
+    return w.u(16, width - 1).u(16, height - 1).u(1, 0).bytes() + bytes(20)
