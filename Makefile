@@ -3,7 +3,7 @@ PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 
 .PHONY: help run setup setup-test test test-unit test-core test-pure test-plain test-e2e test-long \
-  soak soak-ladder conformance bench bench-delivery flame check fix fuzz clean
+  soak soak-ladder conformance bench bench-delivery flame check fix fuzz sanitize clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -67,6 +67,14 @@ bench-delivery: setup-test ## delivery against nginx and a bare C server; run al
 
 flame: setup-test ## draw docs/delivery.svg anew (Debian: linux-perf)
 	$(PY) tests/bench/yardstick/flame.py docs/delivery.svg
+
+FUZZ_SECONDS ?= 10
+
+fuzz: setup-test ## fuzz every target for FUZZ_SECONDS (10); a night is 600
+	$(PY) -m fuzz.run --seconds $(FUZZ_SECONDS) --jobs 2
+
+sanitize: setup-test ## the extensions under AddressSanitizer and UndefinedBehaviorSanitizer
+	tools/sanitize.sh
 
 check: setup-test ## lint, format, spelling, types; changes nothing
 	$(PY) -m ruff check .

@@ -2,7 +2,8 @@
 
 Switches (environment): ``HEADRACE_PURE=1`` builds no extension (the Python twins serve, and the
 same variable must be set at run time); ``HEADRACE_SANITIZE=address,undefined`` builds checked
-extensions; ``HEADRACE_ANNOTATE=1`` writes Cython's HTML notes next to the generated C.
+extensions, from C of their own (``make sanitize``); ``HEADRACE_ANNOTATE=1`` writes Cython's HTML
+notes next to the generated C.
 """
 
 import os
@@ -35,7 +36,7 @@ def extension(name: str, libraries: list[str]) -> Extension:
     if not source.exists():
         raise SystemExit(f"{source} is missing; is it in MANIFEST.in?")
     optimise = ["-O1", "-g"] if SANITIZE else ["-O3", "-g0"]
-    sanitize = [f"-fsanitize={SANITIZE}"] if SANITIZE else []
+    sanitize = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"] if SANITIZE else []
     return Extension(
         name,
         [str(source)],
@@ -56,7 +57,8 @@ def ext_modules() -> list[Extension]:
         cythonize(
             [extension(name, libraries) for name, libraries in EXTENSIONS.items()],
             compiler_directives=DIRECTIVES,
-            build_dir="build/cython",
+            # Cython does not look at the directives to see whether its C is fresh.
+            build_dir="build/cython-sanitize" if SANITIZE else "build/cython",
             annotate=os.environ.get("HEADRACE_ANNOTATE") == "1",
         )
     )

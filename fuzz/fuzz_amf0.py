@@ -44,13 +44,3 @@ def test_one_input(data: bytes) -> None:
     written = encode(*values)
     again = decode(written, max_depth=MAX_DEPTH, max_values=MAX_VALUES)
     assert repr(again) == repr(values)
-
-
-if __name__ == "__main__":
-    import sys
-
-    import atheris  # type: ignore[import-untyped]
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, test_one_input)
-    atheris.Fuzz()

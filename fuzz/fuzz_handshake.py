@@ -57,13 +57,3 @@ def test_one_input(data: bytes) -> None:
     if refusal is None:
         assert len(replies) == (BLOCK_BYTES if flags & 1 else 1 + 2 * BLOCK_BYTES)
         assert beyond == BEYOND
-
-
-if __name__ == "__main__":
-    import sys
-
-    import atheris  # type: ignore[import-untyped]
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, test_one_input)
-    atheris.Fuzz()

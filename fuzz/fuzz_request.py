@@ -42,13 +42,3 @@ def test_one_input(data: bytes) -> None:
         check_against_h11(data, said)
     for size in range(min(len(data), 5000)):  # beyond a head's limit nothing changes
         assert _request.scan_request(data[:size], PREFIX) in (said, NotPlain.NEED_DATA)
-
-
-if __name__ == "__main__":
-    import sys
-
-    import atheris  # type: ignore[import-untyped]
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, test_one_input)
-    atheris.Fuzz()

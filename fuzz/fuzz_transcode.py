@@ -23,7 +23,7 @@ from hls import MediaError, MediaEvent, Part, Sample, SegmentEnd, Segmenter
 from hls.h264 import scan_nal_units
 from hls.init_segment import build_init_segment
 from hls.video import parse_video_config
-from origin.bridge import Bridge, MediaMessage, Tracks
+from origin.bridge import Bridge, MediaMessage, OtherPicture, Output
 from origin.transcode import wire
 from origin.transcode.bitstream import FOURCC, BitstreamError, Repackager
 from rtmpcore import AudioMessage, RemoteProtocolError, VideoMessage
@@ -55,10 +55,13 @@ class Packager:
         self.segmenter: Segmenter | None = None
         self.events: list[MediaEvent] = []
 
-    def take(self, outputs: Sequence[Tracks | Sample]) -> None:
+    def take(self, outputs: Sequence[Output]) -> None:
         for output in outputs:
             segmenter = self.segmenter
-            if isinstance(output, Sample):
+            if isinstance(output, OtherPicture):  # of a track that is another rendition's
+                assert 1 <= output.track_id <= 255
+                assert output.sample.data
+            elif isinstance(output, Sample):
                 assert segmenter is not None
                 self.events += segmenter.push(output)
             elif segmenter is None:
@@ -155,13 +158,3 @@ def test_one_input(data: bytes) -> None:
         converse(wire.ToWorkerReader, data, choice + 1)
     else:
         repackage(CODECS[choice % len(CODECS)], data)
-
-
-if __name__ == "__main__":
-    import sys
-
-    import atheris  # type: ignore[import-untyped]
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, test_one_input)
-    atheris.Fuzz()

@@ -87,6 +87,13 @@ if ! fresh .venv/headrace-test pyproject.toml; then
   seal .venv/headrace-test pyproject.toml
 fi
 
+if ! fresh .venv/headrace-fuzz pyproject.toml; then
+  say "installing the fuzzer"
+  pip install --only-binary atheris --group fuzz ||
+    say "no atheris for this Python: make fuzz needs it, nothing else does"
+  seal .venv/headrace-fuzz pyproject.toml
+fi
+
 players=tests/e2e/players
 if ! { [ -d $players/node_modules ] && fresh .venv/headrace-players $players/package-lock.json; }; then
   say "fetching other players for the tests"
