@@ -1,8 +1,9 @@
 """Who and what: streams, their keys, the admin token. The truth that outlives a process.
 
 ``Store`` is the interface the rest of the project codes against; ``SqliteStore`` is the embedded
-one, for a server on one machine. Nothing here knows of RTMP, HLS or HTTP, and no secret is ever
-kept in clear: a stream key leaves this package once, when it is made.
+one, for a server on one machine. Nothing here knows of RTMP, HLS or HTTP, and no secret of ours is
+ever kept in clear: a stream key leaves this package once, when it is made. The URLs of relays are
+(`Relays`), since the services that they belong to want to be shown them.
 
 The files, lowest first: errors, model, keys, database (the SQLite file), queries (its statements),
 store (the interface), sqlite (the store in that file), admin_token.
@@ -13,13 +14,14 @@ May import: trio, msgspec, the standard library. Never: rtmpcore, hls, edge, ori
 from control.admin_token import AdminToken, load_or_create_admin_token
 from control.errors import ControlError, StoreError, UnknownStreamError
 from control.keys import hash_key, is_stream_id, is_stream_key, new_stream_id, new_stream_key
-from control.model import Stream, StreamStatus
+from control.model import Relays, Stream, StreamStatus
 from control.sqlite import SqliteStore
 from control.store import Store
 
 __all__ = [
     "AdminToken",
     "ControlError",
+    "Relays",
     "SqliteStore",
     "Store",
     "StoreError",

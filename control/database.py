@@ -47,6 +47,17 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX streams_by_status ON streams (status, created_at)",
         "CREATE INDEX streams_by_age ON streams (created_at)",
     ),
+    (
+        """
+        CREATE TABLE relays (
+            stream_id TEXT NOT NULL REFERENCES streams (id) ON DELETE CASCADE,
+            direction TEXT NOT NULL CHECK (direction IN ('forward', 'pull')),
+            position INTEGER NOT NULL,
+            url TEXT NOT NULL,
+            PRIMARY KEY (stream_id, direction, position)
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
 )
 
 

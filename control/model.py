@@ -45,3 +45,16 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
     created_at: float
     """When the stream was made."""
+
+
+class Relays(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a stream is sent to, and fetched from. The URLs hold the keys of far services."""
+
+    forward: tuple[str, ...] = ()
+    """RTMP URLs that its source is pushed to, in the order in which they were given."""
+
+    pull: str | None = None
+    """RTMP URL that it is fetched from while nobody publishes it; None: from nowhere."""
+
+    def __repr__(self) -> str:
+        return f"Relays(forward={len(self.forward)}, pull={int(self.pull is not None)})"

@@ -11,7 +11,7 @@ from typing import Any
 from control.database import transaction
 from control.errors import UnknownStreamError
 from control.keys import hash_key, new_stream_id, new_stream_key
-from control.model import Stream, StreamStatus
+from control.model import Relays, Stream, StreamStatus
 
 _COLUMNS = (
     "id, broadcaster_id, title, chat_enabled, recording_enabled,"
@@ -158,6 +158,36 @@ def delete(connection: sqlite3.Connection, stream_id: str) -> None:
     with transaction(connection):
         if not connection.execute("DELETE FROM streams WHERE id = ?", (stream_id,)).rowcount:
             raise UnknownStreamError(stream_id)
+
+
+def get_relays(connection: sqlite3.Connection, stream_id: str) -> Relays:
+    """Return where a stream is sent to and fetched from; of an unknown one, nowhere."""
+    rows = connection.execute(
+        "SELECT direction, url FROM relays WHERE stream_id = ? ORDER BY direction, position",
+        (stream_id,),
+    ).fetchall()
+    return Relays(
+        forward=tuple([url for direction, url in rows if direction == "forward"]),
+        pull=next((url for direction, url in rows if direction == "pull"), None),
+    )
+
+
+def set_relays(connection: sqlite3.Connection, stream_id: str, relays: Relays) -> None:
+    """Replace all relays of a stream; raises `UnknownStreamError` if there is none."""
+    rows = [(stream_id, "forward", number, url) for number, url in enumerate(relays.forward)]
+    if relays.pull is not None:
+        rows.append((stream_id, "pull", 0, relays.pull))
+    with transaction(connection):
+        if get(connection, stream_id) is None:
+            raise UnknownStreamError(stream_id)
+        connection.execute("DELETE FROM relays WHERE stream_id = ?", (stream_id,))
+        connection.executemany("INSERT INTO relays VALUES (?, ?, ?, ?)", rows)
+
+
+def list_pulls(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return the URLs of all pulls by the ids of their streams."""
+    rows = connection.execute("SELECT stream_id, url FROM relays WHERE direction = 'pull'")
+    return dict(rows.fetchall())
 
 
 def _update(connection: sqlite3.Connection, assignments: str, values: dict[str, Any]) -> Stream:

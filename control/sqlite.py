@@ -20,7 +20,7 @@ from control import queries
 from control.database import Database, open_database, store_error
 from control.errors import StoreError, UnknownStreamError
 from control.keys import is_stream_id, is_stream_key
-from control.model import Stream, StreamStatus
+from control.model import Relays, Stream, StreamStatus
 
 #: How long `aclose` waits for the statement in progress; more than BUSY_TIMEOUT_MS.
 CLOSE_TIMEOUT_S: Final = 5.0
@@ -157,6 +157,21 @@ class SqliteStore(trio.abc.AsyncResource):
         """See `control.store.Store.rotate_key`."""
         _require_id(stream_id)
         return await self._run(queries.rotate_key, stream_id)
+
+    async def get_relays(self, stream_id: str) -> Relays:
+        """See `control.store.Store.get_relays`."""
+        return (
+            await self._run(queries.get_relays, stream_id) if is_stream_id(stream_id) else Relays()
+        )
+
+    async def set_relays(self, stream_id: str, relays: Relays) -> None:
+        """See `control.store.Store.set_relays`."""
+        _require_id(stream_id)
+        await self._run(queries.set_relays, stream_id, relays)
+
+    async def list_pulls(self) -> dict[str, str]:
+        """See `control.store.Store.list_pulls`."""
+        return await self._run(queries.list_pulls)
 
     async def _run(self, query: Callable[[sqlite3.Connection, *Ts], T], *args: *Ts) -> T:
         """Run one query in the worker thread, when its turn comes."""

@@ -9,7 +9,7 @@ completes, and its effect is whole. There is no state between.
 
 from typing import Protocol
 
-from control.model import Stream, StreamStatus
+from control.model import Relays, Stream, StreamStatus
 
 
 class Store(Protocol):
@@ -98,4 +98,25 @@ class Store(Protocol):
         Raises:
             UnknownStreamError: No such stream.
         """
+        ...
+
+    async def get_relays(self, stream_id: str) -> Relays:
+        """Return where a stream is sent to and fetched from; of an unknown one, nowhere."""
+        ...
+
+    async def set_relays(self, stream_id: str, relays: Relays) -> None:
+        """Replace where a stream is sent to and fetched from.
+
+        Args:
+            stream_id: The stream.
+            relays: All of it. Whether the URLs are good, and how many, is the caller's business.
+
+        Raises:
+            UnknownStreamError: No such stream.
+            ValueError: A text that is no valid Unicode (a lone surrogate).
+        """
+        ...
+
+    async def list_pulls(self) -> dict[str, str]:
+        """Return the URLs of all streams that are fetched from somewhere, by stream id."""
         ...

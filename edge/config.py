@@ -154,7 +154,7 @@ def load_settings(
         check=_check_value,
         parsers={"upstream": lambda text: [url.strip() for url in text.split(",")]},
     )
-    check_tls(settings, sources)
+    check_tls(settings, sources, "https")
     if not settings.upstream:
         source = sources.get("upstream", "--upstream")
         raise ConfigError(f"{source}: whom to ask is missing: http://HOST:PORT of an origin")

@@ -5,6 +5,7 @@
     process nursery
       |- broadcasts.run        store writes, ENDLISTs, freeing of media
       |- transcoding.run       one task per broadcast that has a ladder, and its worker process
+      |- relaying.run          one task per connection to another server (origin/relay)
       |- serve_http            listeners, one task per viewer connection
       |- RtmpServer.serve      listeners, one task per publisher
       |- demo                  a child process, on request
@@ -44,8 +45,10 @@ from origin.backend import OriginBackend
 from origin.broadcast import Broadcasts
 from origin.config import Settings
 from origin.demo.launch import run_demo
-from origin.ingest import Ingest
+from origin.ingest import Ingest, IngestSettings
 from origin.metrics import TranscodeMetrics
+from origin.relay.service import Relaying
+from origin.relay.tap import Taps
 from origin.rtmp.server import RtmpServer, RtmpServerSettings
 from origin.transcode import measure
 from origin.transcode.capacity import ESTIMATE
@@ -54,6 +57,9 @@ from origin.transcode.service import TranscodeSettings, Transcoding
 #: Files in the data folder.
 DATABASE_NAME: Final = "headrace.sqlite3"
 ADMIN_TOKEN_NAME: Final = "admin-token"
+
+#: Fields of `Listening`, as the log lists them.
+LISTENERS: Final = ("http", "https", "rtmp", "rtmps")
 
 FAREWELL_S: Final = 0.3
 """From ENDLIST to the end of HTTP: players that were between two requests fetch it."""
@@ -68,6 +74,7 @@ class Listening:
     http: Address
     rtmp: Address
     https: Address | None = None
+    rtmps: Address | None = None
 
 
 async def run(
@@ -91,15 +98,21 @@ async def run(
             open_listeners("HTTP", settings.http_address) as http,
             open_listeners("RTMP", settings.rtmp_address) as rtmp,
             open_listeners("HTTPS", settings.https_address) as https,
+            open_listeners("RTMPS", settings.rtmps_address) as rtmps,
         ):
             origin = _Origin(settings, store, _admin_token(settings), _certificate(settings))
             listening = Listening(
-                address_of(http[0]), address_of(rtmp[0]), address_of(https[0]) if https else None
+                http=address_of(http[0]),
+                rtmp=address_of(rtmp[0]),
+                https=address_of(https[0]) if https else None,
+                rtmps=address_of(rtmps[0]) if rtmps else None,
             )
             async with trio.open_nursery() as process_nursery:
-                await origin.start(process_nursery, http, https, rtmp)
-                secure = {"https": str(listening.https)} if listening.https else {}
-                log.info("listening", http=str(listening.http), **secure, rtmp=str(listening.rtmp))
+                await origin.start(process_nursery, http, https, rtmp, rtmps)
+                places = {name: getattr(listening, name) for name in LISTENERS}
+                log.info(
+                    "listening", **{name: str(place) for name, place in places.items() if place}
+                )
                 if store.abandoned:  # not before: a start that is refused says one line only
                     log.warning("ended broadcasts that a crash left live", count=store.abandoned)
                 _greet(settings, listening)
@@ -140,23 +153,42 @@ class _Origin:
         )
         backend = OriginBackend(store=store, broadcasts=self._broadcasts, admin_token=admin_token)
         metrics = TranscodeMetrics()
-        self._http_app = App(live=live, backend=backend, metrics=metrics.render)
         self._transcoding = _transcoding(settings, self._broadcasts, metrics)
-        ingest = Ingest(
+        taps = Taps()
+        self._ingest = ingest = Ingest(
             store=store,
             broadcasts=self._broadcasts,
             transcoding=self._transcoding,
+            taps=taps,
+            settings=IngestSettings(
+                publish_policy=settings.publish_policy,
+                stale_s=settings.stale_s,
+                max_bitrate_kbps=settings.max_bitrate_kbps,
+                max_height=settings.max_height,
+            ),
             segmenter_settings=SegmenterSettings(
                 segment_target_s=settings.segment_target_s, part_target_s=settings.part_target_s
             ),
         )
+        self._relaying = Relaying(store=store, admin_token=admin_token, taps=taps, take=ingest.take)
+        self._http_app = App(
+            live=live,
+            backend=backend,
+            metrics=metrics.render,
+            source=self._relaying.source,
+            relays=self._relaying,
+        )
         self._rtmp_server = RtmpServer(
             admit=ingest.admit,
+            play=self._relaying.play,
             settings=RtmpServerSettings(
                 handshake_timeout_s=settings.handshake_timeout_s,
                 publish_timeout_s=settings.publish_timeout_s,
                 max_connections=settings.max_rtmp_connections,
+                max_connections_per_address=settings.max_rtmp_connections_per_address,
+                balancers=settings.rtmp_balancers,
             ),
+            tls_context=None if certificate is None else certificate.context,
         )
         self._rtmp_scope = trio.CancelScope()
         self._http_stop = trio.Event()
@@ -169,19 +201,22 @@ class _Origin:
         http: Sequence[trio.SocketListener],
         https: Sequence[trio.SocketListener],
         rtmp: Sequence[trio.SocketListener],
+        rtmps: Sequence[trio.SocketListener],
     ) -> None:
         """Start everything; returns when connections are accepted."""
         await process_nursery.start(self._broadcasts.run)
         await process_nursery.start(self._transcoding.run)
+        await process_nursery.start(self._relaying.run)
         await process_nursery.start(self._serve_http, http, https)
-        await process_nursery.start(self._serve_rtmp, rtmp)
+        await process_nursery.start(self._serve_rtmp, rtmp, rtmps)
 
     async def stop(self) -> None:
         """Drain; the caller bounds it."""
         self._demo_scope.cancel(reason="server stopping")
+        self._ingest.drain()
         anybody_live = self._broadcasts.end_all("server stopping")
-        self._rtmp_scope.cancel(reason="server stopping")
         await self._broadcasts.settled()
+        self._rtmp_scope.cancel(reason="server stopping")
         if anybody_live:
             await trio.sleep(FAREWELL_S)
         self._http_stop.set()
@@ -222,11 +257,12 @@ class _Origin:
     async def _serve_rtmp(
         self,
         listeners: Sequence[trio.SocketListener],
+        tls_listeners: Sequence[trio.SocketListener],
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         with self._rtmp_scope:
-            await self._rtmp_server.serve(listeners, task_status=task_status)
+            await self._rtmp_server.serve(listeners, tls_listeners, task_status=task_status)
 
 
 def _transcoding(
@@ -278,7 +314,7 @@ def _admin_token(settings: Settings) -> AdminToken:
 
 
 def _certificate(settings: Settings) -> Certificate | None:
-    """Load what HTTPS needs; None: it is not served."""
+    """Load what HTTPS and RTMPS need; None: neither is served."""
     if settings.tls_certificate is None:
         return None
     try:
@@ -293,6 +329,11 @@ def _greet(settings: Settings, listening: Listening) -> None:
         f"Pages and API    http://{listening.http.reachable}/",
         *([f"The same by TLS  https://{listening.https.reachable}/"] if listening.https else []),
         f"OBS server       rtmp://{listening.rtmp.reachable}/live",
+        *(
+            [f"The same by TLS  rtmps://{listening.rtmps.reachable}/live"]
+            if listening.rtmps
+            else []
+        ),
         "OBS stream key   the streamKey that POST /api/streams returns",
     ]
     if settings.admin_token is None:

@@ -79,8 +79,22 @@ class NotLiveError(Exception):
 class Feed(Protocol):
     """What a broadcast asks of its publisher."""
 
-    def stop(self, reason: str) -> None:
-        """Hand over what is held back, then hang up. Synchronous; idempotent."""
+    @property
+    def silent_s(self) -> float:
+        """For how long nothing has come from it, not a byte."""
+        ...
+
+    def stop(self, reason: str, *, for_good: bool = False) -> None:
+        """Hand over what is held back, then hang up. Synchronous; idempotent.
+
+        Args:
+            reason: For the log and the publisher.
+            for_good: It must not come back by itself: tell it so.
+        """
+        ...
+
+    def give_way(self, reason: str) -> None:
+        """Hand over what is held back, for another publisher comes now, and hang up for good."""
         ...
 
 
@@ -210,6 +224,18 @@ class Broadcasts:
             log.info("broadcast goes on", stream=stream_id)
         return broadcast
 
+    def vacate(self, stream_id: str, reason: str) -> None:
+        """Make way for another publisher, who comes before anybody else has a turn.
+
+        The broadcast goes on, whatever `reconnect_grace_s` says. No effect without a publisher.
+        """
+        broadcast = self._live.get(stream_id)
+        if broadcast is None or broadcast.feed is None:
+            return
+        feed, broadcast.feed = broadcast.feed, None
+        log.info("publisher replaced", stream=stream_id, reason=reason)
+        feed.give_way(reason)
+
     def lose(self, broadcast: Broadcast) -> None:
         """Its publisher's connection is gone: wait for the next one, then end.
 
@@ -278,12 +304,13 @@ class Broadcasts:
         )
         return LiveRendition(name=name, timeline=timeline)
 
-    def end(self, broadcast: Broadcast, reason: str) -> None:
+    def end(self, broadcast: Broadcast, reason: str, *, for_good: bool = False) -> None:
         """End a broadcast and disconnect its publisher; no effect on one that has ended.
 
         Args:
             broadcast: The one to end.
             reason: For the log and for the publisher's closing line.
+            for_good: Its publisher is told not to come back by itself, as encoders do.
         """
         if broadcast.ended_at_s is not None:
             return
@@ -294,7 +321,7 @@ class Broadcasts:
         try:
             try:
                 if feed is not None:
-                    feed.stop(reason)
+                    feed.stop(reason, for_good=for_good)
             finally:
                 if broadcast.packager is not None:
                     broadcast.packager.finish()  # its last parts, before the end of the playlist
@@ -304,7 +331,7 @@ class Broadcasts:
             log.info("broadcast ended", stream=broadcast.stream_id, reason=reason)
 
     def end_stream(self, stream_id: str, reason: str) -> None:
-        """End a stream's broadcast.
+        """End a stream's broadcast because somebody wants it, and not only for a moment.
 
         Raises:
             NotLiveError: It has none.
@@ -312,7 +339,7 @@ class Broadcasts:
         broadcast = self._live.get(stream_id)
         if broadcast is None:
             raise NotLiveError
-        self.end(broadcast, reason)
+        self.end(broadcast, reason, for_good=True)
 
     def end_all(self, reason: str) -> bool:
         """End every live broadcast; tells whether there was any."""

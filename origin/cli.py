@@ -49,9 +49,15 @@ def run(arguments: Sequence[str]) -> int:
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML settings.")
 @click.option("--http", metavar="HOST:PORT", help="For viewers.  [default: 127.0.0.1:8080]")
 @click.option("--https", metavar="HOST:PORT", help="The same over TLS, with HTTP/2.")
-@click.option("--tls-certificate", metavar="FILE", help="For --https: PEM, with its chain.")
+@click.option("--tls-certificate", metavar="FILE", help="For TLS: PEM, with its chain.")
 @click.option("--tls-key", metavar="FILE", help="Its key.  [default: in the same file]")
 @click.option("--rtmp", metavar="HOST:PORT", help="For publishers.  [default: 127.0.0.1:1935]")
+@click.option("--rtmps", metavar="HOST:PORT", help="The same over TLS; port 1936 by convention.")
+@click.option(
+    "--rtmp-proxy-protocol",
+    metavar="ADDRESSES",
+    help="Balancers before --rtmp and --rtmps, with commas: they must send a PROXY header.",
+)
 @click.option("--data", metavar="DIR", help="State and secrets.  [default: ./headrace-data]")
 @click.option("--ladder", metavar="SPEC", help=f'Rungs, or "none".  [default: {DEFAULT_LADDER}]')
 @click.option("--encoder", metavar="NAME", help='Of the rungs, or "auto".  [default: libx264]')

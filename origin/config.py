@@ -8,6 +8,7 @@ Pure but for reading the file.
 
 import os
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -41,13 +42,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the same is served over TLS, HOST:PORT, as HTTP/2 and HTTP/1.1. None: nowhere."""
 
     tls_certificate: Path | None = None
-    """PEM file for `https`: its certificate, then the intermediate ones. Reloaded when changed."""
+    """PEM file for `https` and `rtmps`: the certificate, then the intermediate ones. Reloaded when
+    changed."""
 
     tls_key: Path | None = None
     """PEM file: its private key, without a password. None: it is in `tls_certificate`."""
 
     rtmp: str = "127.0.0.1:1935"
     """Where publishers connect, HOST:PORT. Port 0 picks a free one."""
+
+    rtmps: str | None = None
+    """Where they connect over TLS, HOST:PORT; 1936 by convention. None: nowhere."""
+
+    rtmp_proxy_protocol: Annotated[tuple[str, ...], msgspec.Meta(max_length=100)] = ()
+    """TCP balancers in front of `rtmp` and `rtmps`: addresses or networks (10.0.0.0/8). Each of
+    their connections must begin with a PROXY protocol header, version 1 or 2, which names the
+    publisher's address; from everybody else none is taken. A variable or flag has commas."""
 
     data: Path = Path("headrace-data")
     """Folder of the database and the admin token, created if missing."""
@@ -100,6 +110,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a broadcast waits for a publisher whose connection was lost, seconds; 0: not at all.
     One that says that it ends (OBS's "stop streaming") is not waited for."""
 
+    publish_policy: Literal["refuse", "takeover"] = "refuse"
+    """What becomes of a second publisher of a stream while the first one sends."""
+
+    stale_s: Annotated[float, msgspec.Meta(ge=0.5, le=5)] = 2.0
+    """Silence, not a byte, after which a second publisher takes over from the first, seconds."""
+
+    max_bitrate_kbps: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    """Most that a publisher may send, over ten seconds; 0: anything."""
+
+    max_height: Annotated[int, msgspec.Meta(ge=0, le=16_384)] = 0
+    """Most lines of a publisher's picture (of an upright one, columns); 0: any."""
+
     handshake_timeout_s: Timeout = 10.0
     """From a publisher's connection to its accepted publish, seconds."""
 
@@ -108,6 +130,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     max_rtmp_connections: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
     """Publisher connections at one time, authenticated or not; more are closed at once."""
+
+    max_rtmp_connections_per_address: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 100
+    """The same from one address, of IPv6 from one /64. This machine is exempt."""
 
     max_http_connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
     """Viewer connections at one time; more are answered 503 and closed."""
@@ -131,6 +156,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def rtmp_address(self) -> Address:
         """`rtmp`, parsed."""
         return parse_address(self.rtmp)
+
+    @property
+    def rtmps_address(self) -> Address | None:
+        """`rtmps`, parsed."""
+        return None if self.rtmps is None else parse_address(self.rtmps)
+
+    @property
+    def rtmp_balancers(self) -> list[IPv4Network | IPv6Network]:
+        """`rtmp_proxy_protocol`, parsed."""
+        return [ip_network(text) for text in self.rtmp_proxy_protocol]
 
     @property
     def quality_ladder(self) -> Ladder:
@@ -163,10 +198,10 @@ def load_settings(
         environment=environment,
         flags=flags or {},
         check=_check_value,
-        parsers={"rungs": _from_json},
+        parsers={"rungs": _from_json, "rtmp_proxy_protocol": _from_commas},
     )
     _check_ladder(settings, sources)
-    check_tls(settings, sources)
+    check_tls(settings, sources, "https", "rtmps")
     if settings.part_target_s > settings.segment_target_s / 2:
         culprit = sources.get("part_target_s") or sources["segment_target_s"]
         raise ConfigError(
@@ -184,6 +219,11 @@ def _from_json(text: str) -> Any:
         raise ValueError("expected a JSON list of objects") from None
 
 
+def _from_commas(text: str) -> list[str]:
+    """A list of words, where everything is text."""
+    return [word.strip() for word in text.split(",")] if text else []
+
+
 def _check_ladder(settings: Settings, sources: Sources) -> None:
     """Check that the ladder, the rungs and the encoder fit together."""
     try:
@@ -198,8 +238,11 @@ def _check_ladder(settings: Settings, sources: Sources) -> None:
 
 def _check_value(name: str, value: Any) -> None:
     """Check what a type cannot say. Raises ValueError, whose text does not repeat a secret."""
-    if name in ("http", "https", "rtmp") and value is not None:
+    if name in ("http", "https", "rtmp", "rtmps") and value is not None:
         parse_address(value)
+    elif name == "rtmp_proxy_protocol":
+        for text in value:
+            ip_network(text)
     elif name == "admin_token" and value is not None:
         AdminToken(value)
     elif name == "rungs":

@@ -11,29 +11,70 @@ for the broadcast is decided here:
 * the publisher said goodbye (OBS's "stop streaming"), or its media is of no use: it ends at once;
 * anything else (a lost line, a time-out, a crash, a broken protocol): it waits for the next one.
 
+One publisher a stream. Who comes second while the first is there waits until it is known that the
+first is alive: a line that was cut says nothing, and its encoder, which does know, is back before
+any time-out of ours::
+
+    not a byte of the first for `stale_s`    the second takes over, and the broadcast goes on
+    the first sends                          the second is refused; or, with the policy "takeover",
+                                             it takes over at once, and the first is told to stop
+
 May import hls, control and origin's own; never rtmpcore, whose messages it only passes on.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from secrets import token_hex
-from typing import Final
+from typing import Final, Literal
 
 import structlog
+import trio
 
 from control import Store, StoreError
 from hls import MediaError, UsageError
 from hls.segmenter_settings import SegmenterSettings
-from origin.bridge import Bridge, MediaMessage, Output
-from origin.broadcast import AlreadyLiveError, Broadcasts
+from origin.bridge import Bridge, MediaMessage, OtherPicture, Output, Tracks
+from origin.broadcast import AlreadyLiveError, Broadcasts, Feed
 from origin.cue import marker_of
 from origin.packager import Packager
-from origin.rtmp.server import Disconnect, PublishDeniedError, PublishStoppedError
+from origin.relay.tap import MetadataValues, Taps
+from origin.rtmp.publisher import NoRoomError, Peer, PublishDeniedError, PublishStoppedError
 from origin.transcode.service import Transcoding
 
 MARKER_ID_BYTES: Final = 8
 """Random bytes in the id of a cue point's marker: two of a broadcast never share one."""
 
 log = structlog.get_logger("ingest")
+
+
+BITRATE_SPAN_S: Final = 10.0
+"""Over so long a publisher's bitrate is measured: a keyframe's burst is none of our business."""
+
+MAX_PUBLISHERS_WAITING: Final = 2
+"""Who may wait at once for a stream whose publisher may be gone; more are refused at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestSettings:
+    """Who may publish what."""
+
+    publish_policy: Literal["refuse", "takeover"] = "refuse"
+    """What becomes of a second publisher while the first one sends."""
+
+    stale_s: float = 2.0
+    """Silence after which the first publisher counts as gone if a second one comes. OBS is back two
+    seconds after it has noticed."""
+
+    max_publishers: int = 1_000
+    """Publishers at once; one more is told that the server is full."""
+
+    max_bitrate_kbps: int = 0
+    """Most that a publisher may send, over ten seconds; 0: anything."""
+
+    max_height: int = 0
+    """Most lines of its picture, or columns of an upright one; 0: any."""
 
 
 class Ingest:
@@ -44,6 +85,8 @@ class Ingest:
         broadcasts: Knows who is live.
         segmenter_settings: For new segmenters.
         transcoding: Makes ladders, None for none.
+        taps: Where the messages go too, for relays; None: nowhere.
+        settings: Who may publish what.
     """
 
     def __init__(
@@ -53,24 +96,35 @@ class Ingest:
         broadcasts: Broadcasts,
         segmenter_settings: SegmenterSettings,
         transcoding: Transcoding | None = None,
+        taps: Taps | None = None,
+        settings: IngestSettings | None = None,
     ) -> None:
+        self._settings = settings or IngestSettings()
+        self._waiting: Counter[str] = Counter()  # second publishers, by stream
+        self._publishers = 0
+        self._is_draining = False
+        self._taps = taps
         self._store = store
         self._broadcasts = broadcasts
         self._segmenter_settings = segmenter_settings
         self._transcoding = transcoding
 
-    async def admit(self, key: str, disconnect: Disconnect) -> "Publication":
+    def drain(self) -> None:
+        """Admit nobody any more: the server is about to stop."""
+        self._is_draining = True
+
+    async def admit(self, key: str, peer: Peer) -> "Publication":
         """Check a stream key and take its stream.
 
         Args:
             key: What the publisher sent, of any content; never logged.
-            disconnect: Hangs up on that publisher.
+            peer: The publisher's connection.
 
         Returns:
             The publication, which the caller must close.
 
         Raises:
-            PublishDeniedError: The key is unknown, or its stream has a publisher.
+            PublishDeniedError: The key is unknown, its stream has a publisher, or there is no room.
 
         Cancellation: before the stream is taken, or not at all.
         """
@@ -81,17 +135,64 @@ class Ingest:
             raise PublishDeniedError("the stream key cannot be checked now") from error
         if stream is None:
             raise PublishDeniedError("unknown stream key")
-        # No checkpoint from here on: a stream that is taken has an owner.
+        await self._await_vacancy(stream.id)
+        return self.take(stream.id, peer)
+
+    def take(self, stream_id: str, peer: Peer) -> "Publication":
+        """Take a stream for somebody who may publish to it; never a checkpoint.
+
+        Args:
+            stream_id: The stream's.
+            peer: Whoever will publish.
+
+        Returns, Raises:
+            As `admit`.
+        """
+        if self._is_draining:
+            raise NoRoomError("the server is stopping; try again in a minute")
+        if self._publishers >= self._settings.max_publishers:
+            raise NoRoomError("the server is full")
+        if self._settings.publish_policy == "takeover":
+            self._broadcasts.vacate(stream_id, "another publisher took over")
         try:
-            return Publication(
-                stream.id,
+            publication = Publication(
+                stream_id,
                 self._broadcasts,
                 self._segmenter_settings,
-                disconnect,
+                peer,
                 transcoding=self._transcoding,
+                taps=self._taps,
+                settings=self._settings,
+                on_end=self._note_end,
             )
         except AlreadyLiveError as error:
             raise PublishDeniedError(str(error)) from error
+        self._publishers += 1
+        return publication
+
+    async def _await_vacancy(self, stream_id: str) -> None:
+        """Return when a stream's publisher is known to be gone, if so; at once if it has none."""
+        if self._settings.publish_policy == "takeover":
+            return
+        feed = self._feed(stream_id)
+        if feed is None or self._waiting[stream_id] >= MAX_PUBLISHERS_WAITING:
+            return
+        self._waiting[stream_id] += 1
+        try:
+            await trio.sleep(max(0.0, self._settings.stale_s - feed.silent_s))
+        finally:
+            self._waiting[stream_id] -= 1
+            if not self._waiting[stream_id]:
+                del self._waiting[stream_id]
+        if self._feed(stream_id) is feed and feed.silent_s >= self._settings.stale_s:
+            self._broadcasts.vacate(stream_id, "not a byte, and its encoder is back")
+
+    def _feed(self, stream_id: str) -> Feed | None:
+        broadcast = self._broadcasts.live(stream_id)
+        return None if broadcast is None else broadcast.feed
+
+    def _note_end(self) -> None:
+        self._publishers -= 1
 
 
 class Publication:
@@ -106,12 +207,22 @@ class Publication:
         stream_id: str,
         broadcasts: Broadcasts,
         segmenter_settings: SegmenterSettings,
-        disconnect: Disconnect,
+        peer: Peer,
         *,
         transcoding: Transcoding | None = None,
+        taps: Taps | None = None,
+        settings: IngestSettings | None = None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
+        settings = settings or IngestSettings()
+        self._settings = settings
         self._broadcasts = broadcasts
-        self._disconnect = disconnect
+        self._peer = peer
+        self._on_end = on_end
+        # Bytes of media since the span began; the limit of a span, if there is one.
+        self._span_bytes = 0
+        self._span_began_s = trio.current_time()
+        self._max_span_bytes = settings.max_bitrate_kbps * 125 * BITRATE_SPAN_S or math.inf
         self._bridge = Bridge()
         self._has_begun = False
         self._over = False
@@ -122,11 +233,17 @@ class Publication:
                 self._broadcast, broadcasts, segmenter_settings, transcoding=transcoding
             )
         self._packager = self._broadcast.packager
+        self._tap = (taps or Taps()).open(stream_id)
 
     @property
     def stream_id(self) -> str:
         """The stream that it feeds."""
         return self._broadcast.stream_id
+
+    @property
+    def silent_s(self) -> float:
+        """See `broadcast.Feed`."""
+        return self._peer.silent_s
 
     def push(self, message: MediaMessage) -> None:
         """Take one media message.
@@ -137,11 +254,17 @@ class Publication:
         """
         if self._over:
             raise PublishStoppedError("the broadcast is over")
+        self._span_bytes += len(message.payload)
+        if self._span_bytes > self._max_span_bytes:
+            self._judge_bitrate()
         try:
-            self._package(self._bridge.push(message))
+            outputs = self._bridge.push(message)
+            self._judge_size(outputs)
+            self._package(outputs)
         except MediaError as error:
             self._is_unusable = True
             raise PublishStoppedError(f"unusable media: {error}") from error
+        self._tap.push(message)
 
     def cue(self, values: Mapping[str, object]) -> None:
         """Put a marker at the live edge; what cannot be listed is left out."""
@@ -156,6 +279,10 @@ class Publication:
             live.mark(marker)
         except UsageError as error:  # there are too many
             log.debug("cue point left out", stream=self.stream_id, reason=str(error))
+
+    def describe(self, values: MetadataValues) -> None:
+        """Take ``onMetaData``: it is passed on, and nothing is believed of it."""
+        self._tap.describe(values)
 
     def close(self, *, goodbye: bool = False) -> None:
         """The publisher is gone; no effect after `stop`.
@@ -177,13 +304,46 @@ class Publication:
             else:
                 self._broadcasts.end(self._broadcast, "publisher gone")
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str, *, for_good: bool = False) -> None:
         """The broadcast is over: hand over the last frames and hang up; no effect after `close`."""
         if not self._over:
             try:
                 self._hand_over()
             finally:
-                self._disconnect(reason)
+                self._peer.disconnect(reason, for_good=for_good)
+
+    def give_way(self, reason: str) -> None:
+        """Another publisher comes: let it go on where this one's frames end."""
+        if not self._over:
+            try:
+                self._hand_over()
+                self._packager.interrupt()
+            finally:
+                self._peer.disconnect(reason, for_good=True)
+
+    def _judge_bitrate(self) -> None:
+        """A span's bytes have come: too soon, or a new span begins."""
+        now_s = trio.current_time()
+        took_s, self._span_began_s, self._span_bytes = now_s - self._span_began_s, now_s, 0
+        if took_s < BITRATE_SPAN_S:
+            most = self._settings.max_bitrate_kbps
+            raise self._unusable(f"more than {most} kbit/s, the most that is taken here")
+
+    def _judge_size(self, outputs: Sequence[Output]) -> None:
+        most = self._settings.max_height
+        for output in outputs if most else ():
+            video = None
+            if isinstance(output, Tracks):
+                video = output.video
+            elif isinstance(output, OtherPicture):
+                video = output.config
+            if video is not None and min(video.width, video.height) > most:
+                size = f"{video.width}x{video.height}"
+                raise self._unusable(f"a picture of {size}: {most} lines are the most here")
+
+    def _unusable(self, reason: str) -> PublishStoppedError:
+        self._is_unusable = True
+        return PublishStoppedError(reason)
 
     def _package(self, outputs: Sequence[Output]) -> None:
         if not self._has_begun and self._bridge.started:
@@ -198,6 +358,8 @@ class Publication:
     def _hand_over(self) -> None:
         """Give the packager what the bridge has held back."""
         self._over = True
+        self._on_end()
+        self._tap.close()
         try:
             self._package(self._bridge.finish())
         except MediaError as error:  # the end of a publisher that was wrong to its last frame

@@ -13,9 +13,10 @@ media clock run on. The media of each publisher starts where the wall clock has 
 PROGRAM-DATE-TIME is media time plus one constant for the whole broadcast, in every rendition, and
 still says when a picture arrived.
 
-Where transcoding is on, a broadcast whose first publisher has video has a ladder: it gets every
-sample that the segmenter took, and follows the segmenter's events after the source has published
-them.
+What else there is to watch follows the segmenter's events after the source has published them, and
+gets what the segmenter took: the further video tracks of a publisher that sends several
+(`origin.multitrack`); or, if its first publisher announces none before its first frames, and where
+transcoding is on, a ladder. A broadcast has one of the two, for they would have the same names.
 
 Everything here is synchronous. May import hls and origin's own; never rtmpcore.
 """
@@ -27,11 +28,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from hls import AacConfig, AvcConfig, MediaEvent, Sample, TrackKind
+from hls import MediaEvent, Sample, TrackKind
 from hls.segmenter import Segmenter
 from hls.segmenter_settings import SegmenterSettings
-from origin.bridge import Output, Tracks
+from origin.bridge import OtherPicture, Output, Tracks
 from origin.broadcast import Broadcast, Broadcasts
+from origin.multitrack import Multitrack
 from origin.transcode.ladder import Ladder
 from origin.transcode.service import Transcoding
 
@@ -66,6 +68,7 @@ class Packager:
         self._segmenter: Segmenter | None = None
         self._rendition: LiveRendition | None = None
         self._ladder: Ladder | None = None
+        self._multitrack: Multitrack | None = Multitrack(broadcasts, broadcast)
         # Where the media of a publisher that has just come begins; None once it has begun.
         self._joins_at_s: float | None = None
 
@@ -85,10 +88,17 @@ class Packager:
             segmenter = self._segmenter
             if isinstance(output, Tracks):
                 self._change_tracks(output)
+            elif isinstance(output, OtherPicture):
+                if self._multitrack is not None:
+                    self._multitrack.take(output)
             elif segmenter is not None:
                 events = segmenter.push(output)
                 if self._ladder is not None:
                     self._with_ladder(partial(_feed, segmenter, output))
+                elif segmenter.placed is not None:
+                    others = self._multitrack
+                    if others is not None and others.is_expected:
+                        others.take_slot(output, segmenter.placed)
                 self._publish(events)
 
     def interrupt(self) -> None:
@@ -96,20 +106,26 @@ class Packager:
         if self._segmenter is not None:
             self._publish(self._segmenter.interrupt())
             self._with_ladder(lambda ladder: ladder.interrupt())
+        if self._multitrack is not None:
+            self._multitrack.interrupt()
 
     def finish(self) -> None:
         """The broadcast is over: publish what is half cut; nothing more comes."""
         try:
             if self._segmenter is not None:
                 self._publish(self._segmenter.flush())
+            if self._multitrack is not None:
+                self._multitrack.finish()
         finally:
             if self._ladder is not None:
                 self._ladder.close()
 
     def _change_tracks(self, tracks: Tracks) -> None:
-        video, audio = tracks.video, tracks.audio
         if self._segmenter is None:
-            self._segmenter = self._open(video, audio)
+            self._segmenter = self._open(tracks)
+        if tracks.has_others and self._multitrack is not None:
+            self._multitrack.is_expected = True
+        video, audio = tracks.video, tracks.audio
         joins_at_s, self._joins_at_s = self._joins_at_s, None
         if joins_at_s is None:
             events = self._segmenter.reconfigure(video=video, audio=audio)
@@ -120,13 +136,15 @@ class Packager:
             self._ladder.set_tracks(video, audio)
         log.info("tracks", stream=self._broadcast.stream_id, **_describe(tracks))
 
-    def _open(self, video: AvcConfig | None, audio: AacConfig | None) -> Segmenter:
+    def _open(self, tracks: Tracks) -> Segmenter:
         """Begin to package; with a ladder, where there is one for it."""
+        video, audio = tracks.video, tracks.audio
         settings = self._segmenter_settings
         transcoding = self._transcoding
-        if transcoding is not None and video is not None:
+        if transcoding is not None and video is not None and not tracks.has_others:
             self._ladder = transcoding.open(self._broadcast, video, audio)
             if self._ladder is not None:
+                self._multitrack = None
                 settings = replace(settings, free_cut_gop_s=transcoding.max_gop_s)
         first_msn = self._broadcast.first_number
         return Segmenter(video=video, audio=audio, settings=settings, first_msn=first_msn)
@@ -148,6 +166,8 @@ class Packager:
             return
         if self._ladder is None:
             self._rendition.publish(events)
+            if self._multitrack is not None:
+                self._multitrack.follow(events)
             return
         assert self._segmenter is not None  # it comes with the ladder
         cuts_anywhere = self._segmenter.cuts_anywhere

@@ -22,6 +22,7 @@ from edge.errors import (
 )
 from edge.http.messages import HttpError, Request
 from edge.http.response import Response, json_response
+from edge.relays import RelayBackend, RelaysRequest
 
 _STATUS: dict[type[BackendError], int] = {
     NoSuchStream: 404,
@@ -49,8 +50,9 @@ class _KeyRequest(msgspec.Struct, rename="camel", frozen=True, forbid_unknown_fi
 class Api:
     """Handlers of `/api/streams...` but playlists; they may raise `HttpError` or `BackendError`."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, relays: RelayBackend | None = None) -> None:
         self._backend = backend
+        self._relays = relays
 
     async def create(self, request: Request, body: bytes) -> Response:
         """`POST /api/streams`: needs the admin token, else raises `WrongKey`."""
@@ -84,6 +86,28 @@ class Api:
         await self._authorise(stream_id, request, None)
         marker = _decode(body, MarkerRequest)
         return json_response(201, await self._backend.mark(stream_id, marker))
+
+    async def relays(self, stream_id: str, request: Request, _body: bytes) -> Response:
+        """`GET /api/streams/{id}/relays`: needs the stream's key or admin token as bearer."""
+        await self._authorise(stream_id, request, None)
+        return json_response(200, await self._relaying().relays(stream_id))
+
+    async def set_relays(self, stream_id: str, request: Request, body: bytes) -> Response:
+        """`PUT /api/streams/{id}/relays`: needs the admin token as bearer.
+
+        A stream's key is not enough: this server connects to whatever it is told.
+        """
+        await self._backend.get_stream(stream_id)
+        token = request.bearer
+        if token is None or not await self._backend.is_admin(token):
+            raise WrongKey
+        relays = _decode(body, RelaysRequest)
+        return json_response(200, await self._relaying().set_relays(stream_id, relays))
+
+    def _relaying(self) -> RelayBackend:
+        if self._relays is None:
+            raise HttpError(404, "not found")
+        return self._relays
 
     async def _authorise(self, stream_id: str, request: Request, given: str | None) -> None:
         """Raise unless the request may change this stream.

@@ -72,7 +72,8 @@ class HandOver:
     """
 
     take: Callable[[trio.abc.Stream, bytes], Awaitable[None]]
-    """Serves the stream to its end, beginning with those bytes."""
+    """Serves the stream to its end, beginning with those bytes. Before it has touched the stream it
+    may raise `HttpError`, which is answered as ever."""
 
 
 Answer: TypeAlias = Response | Hold | Call | HandOver

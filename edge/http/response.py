@@ -212,7 +212,7 @@ def error_response(
 PREFLIGHT = make_response(
     204,
     extra={
-        "Access-Control-Allow-Methods": "GET, HEAD, POST, PATCH, DELETE, OPTIONS",
+        "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
         "Access-Control-Allow-Headers": "Authorization, Content-Type, If-None-Match, Range",
         "Access-Control-Max-Age": "86400",
     },

@@ -21,6 +21,7 @@ from edge.http.response import (
     make_response,
 )
 from edge.live import LiveStreams
+from edge.relays import RelayBackend
 from edge.web import Pages
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -40,6 +41,9 @@ class App:
         pages: The web pages; loaded from the package if None.
         metrics: Renders the figures of this process for Prometheus, without blocking; None: there
             are none. Anybody may ask.
+        source: Answers for ``source.flv`` of a stream, authorisation included; None: it is not
+            here.
+        relays: The owner of the relays; None: there are none.
     """
 
     def __init__(
@@ -49,12 +53,15 @@ class App:
         backend: Backend,
         pages: Pages | None = None,
         metrics: Callable[[], bytes] | None = None,
+        source: Callable[[str, Request], Answer] | None = None,
+        relays: RelayBackend | None = None,
     ) -> None:
         self._live = live
         self._hls = HlsApp(live)
-        self._api = Api(backend)
+        self._api = Api(backend, relays)
         self._pages = Pages.load() if pages is None else pages
         self._metrics = metrics
+        self._source = source
 
     def route(self, request: Request) -> Answer:
         """Decide how to answer a request; never blocks.
@@ -88,6 +95,11 @@ class App:
                 return _call(request, {"POST": partial(api.end, stream_id)})
             case ["", "api", "streams", stream_id, "markers"]:
                 return _call(request, {"POST": partial(api.mark, stream_id)})
+            case ["", "api", "streams", stream_id, "relays"]:
+                get, put = partial(api.relays, stream_id), partial(api.set_relays, stream_id)
+                return _call(request, {"GET": get, "PUT": put})
+            case ["", "api", "streams", stream_id, "source.flv"] if self._source is not None:
+                return _read(request) or self._source(stream_id, request)
             case ["", "health"]:
                 return _read(request) or self._health()
             case ["", "metrics"] if self._metrics is not None:

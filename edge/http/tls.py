@@ -1,4 +1,4 @@
-"""TLS for the HTTP server: the certificate, watched for changes, and the handshake.
+"""TLS for servers: the certificate, watched for changes, and the handshake; for HTTP, ALPN too.
 
 ALPN offers `h2` and `http/1.1`; a client that names neither is spoken to in HTTP/1.1. TLS itself is
 OpenSSL's on the descriptor (`edge.http.tls_stream`); with `HEADRACE_PURE=1` it is
@@ -197,7 +197,7 @@ class TlsConnection:
         serve: Callable[[trio.abc.Stream, bool], Connection],
         handshake_timeout_s: float,
     ) -> None:
-        self._stream = _begin_tls(stream, context)
+        self._stream = begin_tls(stream, context)
         self._serve = serve
         self._timeout_s = handshake_timeout_s
         self._handshake = trio.CancelScope()
@@ -232,10 +232,10 @@ class TlsConnection:
         return False
 
 
-def _begin_tls(
+def begin_tls(
     stream: trio.abc.Stream, context: ServerContext
 ) -> "TlsStream | trio.SSLStream[trio.abc.Stream]":
-    """Put TLS on a stream, which belongs to the new one."""
+    """Put TLS on a stream, which belongs to the new one; not if this raises."""
     if isinstance(context, ssl.SSLContext):
         return trio.SSLStream(stream, context, server_side=True)
     assert isinstance(stream, trio.SocketStream)

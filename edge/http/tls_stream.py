@@ -50,6 +50,15 @@ class TlsStream(trio.abc.HalfCloseableStream):
         self._has_ended = False  # our side: by `send_eof`
         self._is_cut = False  # within a message, which nobody may take for a whole one
 
+    @property
+    def fd(self) -> int:
+        """The descriptor, which belongs to the TLS on it.
+
+        Raises:
+            trio.ClosedResourceError: The stream is closed.
+        """
+        return self._open().fd
+
     def selected_alpn_protocol(self) -> str | None:
         """Return what ALPN has chosen; None if nothing.
 
@@ -88,6 +97,27 @@ class TlsStream(trio.abc.HalfCloseableStream):
             )
         finally:
             self._is_receiving = False
+
+    def receive_nowait(self, max_bytes: int) -> bytes:
+        """Receive what has come, as `receive_some`, but wait for nothing.
+
+        For whoever waits for many descriptors at once. TLS may hold bytes that the descriptor does
+        not show any more: wait for it only after this has said that there are none.
+
+        Raises:
+            trio.WouldBlock: Nothing has come, or nothing whole.
+            trio.BrokenResourceError, trio.BusyResourceError, trio.ClosedResourceError: The same.
+        """
+        tls = self._open()
+        if self._is_receiving:
+            raise trio.BusyResourceError("another task is receiving from this stream")
+        try:
+            result = tls.receive(max_bytes)
+        except TlsError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+        if isinstance(result, TlsWant):  # what TLS has to say itself goes along with the next try
+            raise trio.WouldBlock
+        return result
 
     async def send_all(self, data: "Buffer") -> None:
         """Send all of some bytes.

@@ -1,4 +1,4 @@
-"""Publish over RTMP with the client role of `rtmpcore`: the demo, the tests, later the relays.
+"""Publish over RTMP with the client role of `rtmpcore`: the demo, the tests, the relays.
 
 Use::
 
@@ -17,8 +17,10 @@ Not here: pacing and encoding, which are the caller's; reconnecting, which is a 
 May import rtmpcore and trio.
 """
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from secrets import token_bytes
 from typing import Final
 
@@ -130,6 +132,12 @@ class Publisher:
         """Send one raw AAC frame, without ADTS header."""
         await self._send_audio(timestamp_ms, flv.aac_frame(data))
 
+    async def relay(self, message: VideoMessage | AudioMessage | Metadata) -> None:
+        """Pass on what another publisher sent: its payload as it is, on our message stream."""
+        if message.stream_id != self._stream_id:
+            message = replace(message, stream_id=self._stream_id)
+        await self._send(message)
+
     async def _send_video(self, timestamp_ms: int, payload: bytes) -> None:
         await self._send(
             VideoMessage(
@@ -184,7 +192,13 @@ class Publisher:
 
 @asynccontextmanager
 async def open_publisher(
-    host: str, port: int, app: str, key: str, *, timeout_s: float = 10.0
+    host: str,
+    port: int,
+    app: str,
+    key: str,
+    *,
+    tls: ssl.SSLContext | None = None,
+    timeout_s: float = 10.0,
 ) -> AsyncIterator[Publisher]:
     """Connect, publish and hand over a `Publisher`; unpublish and close on leaving.
 
@@ -193,6 +207,7 @@ async def open_publisher(
         port: TCP port.
         app: Application, the path before the key: ``live``.
         key: The stream key.
+        tls: Says what certificates are trusted, for RTMPS; None: plain TCP.
         timeout_s: Most time from the first packet to the server's consent.
 
     Raises:
@@ -201,19 +216,53 @@ async def open_publisher(
     """
     started_s = trio.current_time()
     try:
-        with trio.fail_after(timeout_s):
-            stream = await trio.open_tcp_stream(host, port)
-    except (OSError, trio.TooSlowError) as error:
-        raise PublisherError(f"cannot reach {host} port {port}: {error}") from error
+        stream = await open_stream(host, port, tls=tls, timeout_s=timeout_s)
+    except OSError as error:
+        raise PublisherError(str(error)) from error
     left_s = timeout_s - (trio.current_time() - started_s)
-    tc_url = f"rtmp://{host}:{port}/{app}"
+    tc_url = f"{'rtmp' if tls is None else 'rtmps'}://{host}:{port}/{app}"
     async with publish_over(stream, tc_url, app, key, timeout_s=left_s) as publisher:
         yield publisher
 
 
+async def open_stream(
+    host: str, port: int, *, tls: ssl.SSLContext | None, timeout_s: float
+) -> trio.abc.Stream:
+    """Connect to a server, with TLS if that is asked for.
+
+    Args:
+        host: Name or address of the server; the name that its certificate must have.
+        port: TCP port.
+        tls: Says what certificates are trusted; None: plain TCP.
+        timeout_s: Most time for all of it.
+
+    Raises:
+        OSError: It cannot be reached, or its certificate is not trusted; the text says why.
+    """
+    try:
+        with trio.fail_after(timeout_s):
+            stream = await trio.open_tcp_stream(host, port)
+            if tls is None:
+                return stream
+            secure = trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)
+            try:
+                await secure.do_handshake()
+            except BaseException:
+                await trio.aclose_forcefully(stream)
+                raise
+            return secure
+    except trio.TooSlowError:
+        raise OSError(f"cannot reach {host} port {port} in {timeout_s:.0f} s") from None
+    except OSError as error:
+        raise OSError(f"cannot reach {host} port {port}: {error}") from error
+    except trio.BrokenResourceError as error:
+        reason = error.__cause__ or "the server hung up"
+        raise OSError(f"no TLS with {host} port {port}: {reason}") from error
+
+
 @asynccontextmanager
 async def publish_over(
-    stream: trio.abc.HalfCloseableStream,
+    stream: trio.abc.Stream,
     tc_url: str,
     app: str,
     key: str,
@@ -264,7 +313,7 @@ async def _converse(driver: RtmpDriver, tc_url: str, app: str, key: str) -> int:
         if isinstance(event, ConnectAccepted):
             await driver.send(CreateStream(name=key))
         elif isinstance(event, ConnectRejected):
-            raise PublishRefusedError("NetConnection.Connect.Rejected", event.description)
+            raise PublishRefusedError(event.code.value, event.description)
         elif isinstance(event, StreamCreated):
             await driver.send(Publish(stream_id=event.stream_id, name=key, query="", kind="live"))
         elif isinstance(event, PublishStarted):

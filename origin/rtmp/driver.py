@@ -18,7 +18,7 @@ Invariants:
 * Waiting for bytes is the pump's business when there is one (`origin.rtmp.pump`); the order of all
   the rest is the same.
 
-May import rtmpcore and trio.
+May import rtmpcore, trio, and of origin.rtmp what moves bytes.
 """
 
 from collections.abc import Callable
@@ -27,6 +27,7 @@ from typing import Final
 import trio
 
 from origin.rtmp.pump import Pump
+from origin.rtmp.transport import source_of
 from rtmpcore import Connection, Event, RemoteProtocolError, Signal, State
 
 RECEIVE_BYTES: Final = 65_536
@@ -59,12 +60,12 @@ class RtmpDriver:
         stream: The transport; the driver closes it in `close` and `refuse` only.
         protocol: A fresh `rtmpcore.Connection` of either role.
         send_timeout_s: Most time for one flush; past it the peer is taken for dead.
-        pump: Reads the transport, if it is a socket; None to read it here.
+        pump: Reads the transport, if that has a descriptor; None to read it here.
     """
 
     def __init__(
         self,
-        stream: trio.abc.HalfCloseableStream,
+        stream: trio.abc.Stream,
         protocol: Connection,
         *,
         send_timeout_s: float,
@@ -75,14 +76,14 @@ class RtmpDriver:
         self._send_timeout_s = send_timeout_s
         self._send_lock = trio.StrictFIFOLock()
         self._pump = pump
-        # The descriptor that the pump reads; None: no pump, or nothing that it could read.
-        self._descriptor = (
-            stream.socket.fileno() if pump and isinstance(stream, trio.SocketStream) else None
-        )
+        # What the pump reads; None: no pump, or nothing that it could read.
+        self._source = source_of(stream) if pump else None
         # Between the pump's call and its task's next step: what the call came to, and what the
         # protocol had queued by then.
         self._pulled: Event | Signal | None = None
         self._unsent = b""
+        self.heard_s = trio.current_time()
+        """When the last bytes came, in Trio's time."""
 
     @property
     def bytes_received(self) -> int:
@@ -159,17 +160,22 @@ class RtmpDriver:
         return None
 
     async def _wait_and_pull(self, take: Take) -> Event | Signal | None:
-        if self._pump is None or self._descriptor is None:
+        source = self._source
+        if self._pump is None or source is None:
             await self._receive()
+            return self._pull(take)
+        if source.holds_back and (held := source.read_nowait()) is not None:
+            await trio.lowlevel.checkpoint()
+            self._receive_data(held)
             return self._pull(take)
 
         def take_data(data: bytes) -> bool:
-            self._protocol.receive_data(data)
+            self._receive_data(data)
             self._pulled = self._pull(take)
             self._unsent = self._protocol.data_to_send()
             return self._pulled is Signal.NEED_DATA and not self._unsent
 
-        await self._pump.attend(self._descriptor, take_data)
+        await self._pump.attend(source, take_data)
         pulled, self._pulled = self._pulled, None
         return pulled
 
@@ -204,10 +210,14 @@ class RtmpDriver:
         finally:
             self._send_lock.release()
 
+    def _receive_data(self, data: bytes) -> None:
+        self.heard_s = trio.current_time()
+        self._protocol.receive_data(data)
+
     async def _receive(self) -> None:
         # b"" is the peer's end, for the stream and for the protocol. Trio's streams give bytes;
         # their interface says bytearray too, so `bytes` is there for mypy and copies nothing.
-        self._protocol.receive_data(bytes(await self._stream.receive_some(RECEIVE_BYTES)))
+        self._receive_data(bytes(await self._stream.receive_some(RECEIVE_BYTES)))
 
     async def _send(self, data: bytes) -> None:
         try:
@@ -244,7 +254,8 @@ class RtmpDriver:
 
     async def _linger(self) -> None:
         try:
-            await self._stream.send_eof()
+            if isinstance(self._stream, trio.abc.HalfCloseableStream):  # trio.SSLStream is not
+                await self._stream.send_eof()
             left = CLOSE_DRAIN_BYTES
             while left > 0 and (data := await self._stream.receive_some(RECEIVE_BYTES)):
                 left -= len(data)

@@ -6,7 +6,8 @@ waits for bytes leaves its socket here: one task waits for one selector, reads w
 calls each owner synchronously, then pauses for `PAUSE_S`, so that a crowd of publishers is served
 in few and full rounds. An owner's task sleeps on until there is something that only a task can do.
 
-Not here: what the bytes mean. The pump never parses, sends or closes.
+Not here: what the bytes mean, and how they are read (`origin.rtmp.transport`: in clear or through
+TLS). The pump never parses, sends or closes.
 
 Invariants: an owner is called only while its task waits in `Pump.attend`, thus never beside it; an
 exception of an owner is that owner's; a round yields to other tasks every `TURN_S`.
@@ -14,11 +15,10 @@ exception of an owner is that owner's; a round yields to other tasks every `TURN
 May import trio.
 """
 
-import os
 import selectors
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -31,8 +31,31 @@ TURN_S: Final = 0.003
 READ_BYTES: Final = 65_536
 """As `origin.rtmp.driver.RECEIVE_BYTES`: what one read can put on our heap."""
 
-READS_PER_ROUND: Final = 4
-"""Reads of one socket in a round: 400 Mbit/s for one publisher, and no more for a flood."""
+ROUND_BYTES: Final = 4 * READ_BYTES
+"""Read of one source in a round: 400 Mbit/s for one publisher, and no more for a flood."""
+
+
+class Source(Protocol):
+    """What the pump reads."""
+
+    @property
+    def descriptor(self) -> int:
+        """Readable when bytes come; open while the pump has it."""
+        ...
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether it may hold bytes that its descriptor does not show any more."""
+        ...
+
+    def read_nowait(self) -> bytes | None:
+        """Read at most `READ_BYTES`, ``b""`` at the end; None if nothing is there.
+
+        Raises:
+            trio.BrokenResourceError: The connection broke.
+        """
+        ...
+
 
 Take = Callable[[bytes], bool]
 """Takes what was read, ``b""`` at the end; False wakes the task that waits in `Pump.attend`."""
@@ -40,8 +63,9 @@ Take = Callable[[bytes], bool]
 
 @dataclass(slots=True, eq=False)
 class _Guest:
-    """A socket, its owner, and what became of it."""
+    """A source, its owner, and what became of it."""
 
+    source: Source
     descriptor: int
     take: Take
     woken: trio.Event = field(default_factory=trio.Event)
@@ -49,7 +73,7 @@ class _Guest:
 
 
 class Pump:
-    """One selector for any number of sockets. `run` must run in the nursery that owns them."""
+    """One selector for any number of sources. `run` must run in the nursery that owns them."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -67,11 +91,15 @@ class Pump:
                 key.data.woken.set()  # their tasks are cancelled with this one, in any order
             self._selector.close()
 
-    async def attend(self, descriptor: int, take: Take) -> None:
-        """Read a non-blocking socket and give what comes to `take`, until it returns False.
+    async def attend(self, source: Source, take: Take) -> None:
+        """Read a source and give what comes to `take`, until it returns False.
+
+        One that holds back must have nothing when this is called: its descriptor would not tell.
+        It is given up, too, when it may hold more than its share of a round; then its owner reads
+        on by itself, and comes back.
 
         Args:
-            descriptor: The socket's; nobody else may read it meanwhile.
+            source: Nobody else may read it meanwhile.
             take: Called synchronously by another task; must not block.
 
         Raises:
@@ -80,8 +108,8 @@ class Pump:
 
         Cancellation: safe; nothing that was read is lost, for `take` has it.
         """
-        guest = _Guest(descriptor, take)
-        self._selector.register(descriptor, selectors.EVENT_READ, guest)
+        guest = _Guest(source, source.descriptor, take)
+        self._selector.register(guest.descriptor, selectors.EVENT_READ, guest)
         try:
             await guest.woken.wait()
         finally:
@@ -114,16 +142,18 @@ class Pump:
 
 
 def _read(guest: _Guest, turn_ends_s: float) -> bool:
-    """Read for a guest, at most its share of the round; say whether it wants more."""
-    for _ in range(READS_PER_ROUND):
-        try:
-            data = os.read(guest.descriptor, READ_BYTES)
-        except BlockingIOError:
+    """Read for a guest, at most its share of the round; say whether to go on with the next one."""
+    source = guest.source
+    left_bytes = ROUND_BYTES
+    while left_bytes > 0:
+        data = source.read_nowait()
+        if data is None:
             return True
-        except OSError as error:
-            raise trio.BrokenResourceError(f"read failed: {error}") from error
         if not guest.take(data):
             return False
-        if len(data) < READ_BYTES or trio.current_time() >= turn_ends_s:
-            return True
-    return True
+        left_bytes -= len(data)
+        if len(data) < READ_BYTES and not source.holds_back:
+            return True  # that was all
+        if trio.current_time() >= turn_ends_s:
+            break
+    return not source.holds_back  # the selector will say when a socket's turn has come again

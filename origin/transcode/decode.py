@@ -27,7 +27,7 @@ from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
 from hls import MediaError
-from hls.av1 import Av1Config
+from hls.flac import FlacConfig
 from hls.video import parse_video_config
 from origin.transcode import wire
 from origin.transcode.errors import TranscodeError
@@ -47,12 +47,24 @@ _DECODERS: Final[dict[bytes, tuple[str, dict[str, str]]]] = {
     b"avc1": ("h264", {}),
     b"hvc1": ("hevc", {}),
     b"av01": ("libdav1d", {"max_frame_delay": "1"}),
+    b"vp09": ("vp9", {}),
+}
+_SOUND_DECODERS: Final[dict[bytes, str]] = {
+    b"mp4a": "aac",
+    b"Opus": "opus",
+    b"fLaC": "flac",
+    b"ac-3": "ac3",
+    b"ec-3": "eac3",
+    b".mp3": "mp3float",
 }
 
 #: Matrices that swscale knows (AVColorSpace). It refuses to scale with another; a stream that says
 #: so is taken for one that says nothing.
 _KNOWN_MATRICES: Final = frozenset((0, 1, 2, 4, 5, 6, 7, 9))
 _UNSPECIFIED: Final = 2
+
+
+_STREAMINFO_BYTES: Final = 34
 
 
 class VideoDecoder:
@@ -74,11 +86,13 @@ class VideoDecoder:
         width, height = described.width, described.height
         if max(width, height) > wire.MAX_DIMENSION:
             raise TranscodeError(f"pictures of {width} by {height} pixels are too large")
-        max_pixels = min(MAX_GROWTH * max(width * height, _MIN_PIXELS), wire.MAX_DIMENSION**2)
+        max_pixels = wire.MAX_DIMENSION**2
+        if width:  # VP9 says it in its keyframes only
+            max_pixels = min(MAX_GROWTH * max(width * height, _MIN_PIXELS), max_pixels)
         self._config = config
         self._threads = threads
         self._max_pixels = max_pixels
-        self._length_size = 0 if isinstance(described, Av1Config) else described.length_size
+        self._length_size = described.length_size
         self._context = self._open()
         self.errors = 0
         """Pictures that were refused, or came out damaged."""
@@ -163,16 +177,16 @@ def without_empty_units(data: bytes, length_size: int) -> bytes:
 
 
 class AudioDecoder:
-    """Decodes AAC, to be listened to.
+    """Decodes sound, to be listened to; of what it does not know, nothing.
 
     Args:
-        config: AudioSpecificConfig.
+        config: What the frames need.
     """
 
-    def __init__(self, config: bytes) -> None:
-        context = av.CodecContext.create("aac", "r")
+    def __init__(self, config: wire.AudioConfig) -> None:
+        context = av.CodecContext.create(_SOUND_DECODERS.get(config.fourcc, "aac"), "r")
         assert isinstance(context, AudioCodecContext)
-        context.extradata = config
+        context.extradata = _extradata(config)
         context.thread_count = 1
         self._context = context
 
@@ -180,7 +194,7 @@ class AudioDecoder:
         """Take one raw frame.
 
         Returns:
-            Blocks of samples, channels in rows; none for a frame that is no AAC.
+            Blocks of samples, channels in rows; none for a frame that is none of its codec.
 
         Cost: some 60 us.
         """
@@ -193,3 +207,13 @@ class AudioDecoder:
         except av.FFmpegError:
             return []
         return [frame.to_ndarray() for frame in frames if isinstance(frame, AudioFrame)]
+
+
+def _extradata(config: wire.AudioConfig) -> bytes:
+    """A configuration as FFmpeg has it: of FLAC, STREAMINFO alone."""
+    if config.fourcc != FlacConfig.FOURCC:
+        return config.record
+    try:
+        return FlacConfig.parse(config.record).specific[-_STREAMINFO_BYTES:]
+    except MediaError:
+        return b""

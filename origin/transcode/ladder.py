@@ -32,7 +32,7 @@ import trio
 from hls import MediaError, MediaEvent, Part, Sample
 from hls.rung import CodedPicture, Rung
 from hls.sample import Placement
-from hls.video import parse_video_config
+from hls.video import VideoConfig, parse_video_config
 from origin.broadcast import SOURCE, Broadcast, Broadcasts
 from origin.metrics import TranscodeMetrics, WorkerFigures
 from origin.transcode import wire
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge.live import LiveStream
-    from hls import AacConfig, AvcConfig
+    from hls.audio import AudioConfig
 
 MAX_START_LAG_S: Final = 4.0
 """Lag that is borne until a worker has caught up for the first time: it starts a second late."""
@@ -104,14 +104,14 @@ class Ladder:
         self._is_passed_through: bool | None = None
         self._pressure = Pressure(len(plans))
         self._level = 0
-        self._video: AvcConfig | None = None
-        self._audio: AacConfig | None = None
+        self._video: VideoConfig | None = None
+        self._audio: AudioConfig | None = None
         self._keyframes = Keyframes()
         # The worker's life. `_is_feeding`: pictures go to it; else the next IDR picture is awaited.
         self.feed = Feed()
         self._is_feeding = False
-        self._fed_video: AvcConfig | None = None
-        self._fed_audio: AacConfig | None = None
+        self._fed_video: VideoConfig | None = None
+        self._fed_audio: AudioConfig | None = None
         self._first_fed = 0  # number of the first picture since feeding began
         self._in_flight = InFlight()
         self._has_caught_up = False
@@ -141,7 +141,7 @@ class Ladder:
 
     # -- the packager's side
 
-    def set_tracks(self, video: "AvcConfig | None", audio: "AacConfig | None") -> None:
+    def set_tracks(self, video: VideoConfig | None, audio: "AudioConfig | None") -> None:
         """Say what the samples that follow belong to."""
         self._video, self._audio = video, audio
 
@@ -223,7 +223,8 @@ class Ladder:
 
     def take_audio(self, sample: Sample, pts_ticks: int) -> None:
         """Take an audio frame; the worker only listens to it."""
-        if self._is_feeding and self._audio is not None:
+        is_bearable = len(sample.data) <= wire.MAX_AUDIO_BYTES
+        if self._is_feeding and self._audio is not None and is_bearable:
             self._put_configs()
             self.feed.put(wire.encode(wire.Audio(pts_ticks, bytes(sample.data))))
 
@@ -237,7 +238,9 @@ class Ladder:
         """The publisher is gone and may be back: let the worker give out what it holds back."""
         if self._is_feeding and self._fed_video is not None:
             # A configuration, the same one too, empties the decoder.
-            self.feed.put(wire.encode(wire.VideoConfig(b"avc1", self._fed_video.record)))
+            self.feed.put(
+                wire.encode(wire.VideoConfig(self._fed_video.FOURCC, self._fed_video.record))
+            )
         self._in_flight.clear()  # what comes next is so much later that it would look like lag
 
     def close(self) -> None:
@@ -387,10 +390,10 @@ class Ladder:
         """Tell the worker of changed tracks, just before their first sample."""
         if self._video is not None and self._video != self._fed_video:
             self._fed_video = self._video
-            self.feed.put(wire.encode(wire.VideoConfig(b"avc1", self._video.record)))
+            self.feed.put(wire.encode(wire.VideoConfig(self._video.FOURCC, self._video.record)))
         if self._audio is not None and self._audio != self._fed_audio:
             self._fed_audio = self._audio
-            self.feed.put(wire.encode(wire.AudioConfig(self._audio.config)))
+            self.feed.put(wire.encode(wire.AudioConfig(self._audio.FOURCC, self._audio.record)))
 
     def _resume(self, placement: Placement) -> None:
         for step in self._steps:

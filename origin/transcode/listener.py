@@ -13,7 +13,7 @@ from origin.transcode.signals import AudioSignals
 
 
 class Listener:
-    """Decodes AAC and judges it."""
+    """Decodes the sound and judges it."""
 
     def __init__(self) -> None:
         self._decoder: AudioDecoder | None = None
@@ -32,7 +32,7 @@ class Listener:
         """
         for message in messages:
             if isinstance(message, wire.AudioConfig):
-                self._decoder = AudioDecoder(message.config)
+                self._decoder = AudioDecoder(message)
             elif self._decoder is not None:
                 for samples in self._decoder.decode(message.data):
                     self._has_heard = True

@@ -26,7 +26,8 @@ from origin.transcode.supervisor import Supervisor
 from origin.transcode.wire import MAX_DIMENSION
 
 if TYPE_CHECKING:
-    from hls import AacConfig, AvcConfig
+    from hls.audio import AudioConfig
+    from hls.video import VideoConfig
     from origin.broadcast import Broadcast, Broadcasts
 
 DEFAULT_FRAME_RATE: Final = 30.0
@@ -105,7 +106,7 @@ class Transcoding:
         self._ladder = speed.applied_to(self._settings.ladder)
 
     def open(
-        self, broadcast: "Broadcast", video: "AvcConfig", audio: "AacConfig | None"
+        self, broadcast: "Broadcast", video: "VideoConfig", audio: "AudioConfig | None"
     ) -> Ladder | None:
         """Give a broadcast its ladder.
 

@@ -29,7 +29,7 @@ from typing import Annotated, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-VERSION: Final = 1
+VERSION: Final = 2
 GREETING: Final = b"HRTX" + VERSION.to_bytes(4, "big")
 """What each direction begins with."""
 
@@ -40,8 +40,8 @@ MAX_JSON_BYTES: Final = 64 * 1024
 MAX_CONFIG_BYTES: Final = 64 * 1024
 """Of a decoder configuration; what the packager accepts is shorter."""
 
-MAX_AUDIO_BYTES: Final = 16 * 1024
-"""Of one frame. The longest that AAC has, eight channels of 6144 bits, is 6 KiB."""
+MAX_AUDIO_BYTES: Final = 64 * 1024
+"""Of one frame. AAC's longest is 6 KiB, FLAC's common one 18 KiB; others the worker never hears."""
 
 MAX_FAULT_BYTES: Final = 500
 MAX_RUNGS: Final = 8
@@ -115,7 +115,7 @@ class VideoConfig(NamedTuple):
     """What the pictures that follow need to be decoded."""
 
     fourcc: bytes
-    """``avc1``, ``hvc1`` or ``av01``."""
+    """``avc1``, ``hvc1``, ``av01`` or ``vp09``."""
     record: bytes
     """Decoder configuration record."""
 
@@ -135,13 +135,16 @@ class Picture(NamedTuple):
 
 
 class AudioConfig(NamedTuple):
-    """AudioSpecificConfig of the audio that follows."""
+    """What the audio that follows needs to be decoded."""
 
-    config: bytes
+    fourcc: bytes
+    """As `hls.audio.parse_audio_config` takes it."""
+    record: bytes
+    """Likewise; without meaning where a codec's frames say what they need."""
 
 
 class Audio(NamedTuple):
-    """One raw AAC frame."""
+    """One frame of sound."""
 
     pts_ticks: int
     """At 90 kHz, as a picture's."""
@@ -261,7 +264,7 @@ def encode(message: ToWorker | ToParent) -> bytes:
         case VideoConfig():
             return _frame(_VIDEO_CONFIG, message.fourcc, message.record)
         case AudioConfig():
-            return _frame(_AUDIO_CONFIG, b"", message.config)
+            return _frame(_AUDIO_CONFIG, message.fourcc, message.record)
         case RungRate():
             return _frame(_RUNG_RATE_KIND, _RUNG_RATE.pack(*message), b"")
         case RungConfig():
@@ -408,6 +411,12 @@ def _read_video_config(payload: bytes) -> VideoConfig:
     return VideoConfig(payload[:4], payload[4:])
 
 
+def _read_audio_config(payload: bytes) -> AudioConfig:
+    if len(payload) < 4:
+        raise WireError("an audio configuration has no codec")
+    return AudioConfig(payload[:4], payload[4:])
+
+
 def _read_rung_rate(payload: bytes) -> RungRate:
     if len(payload) != _RUNG_RATE.size:
         raise WireError(f"a rung's rate has {len(payload)} bytes")
@@ -453,7 +462,7 @@ _TO_WORKER: Final[Mapping[int, _Parser[ToWorker]]] = {
     _SETUP: msgspec.json.Decoder(Setup).decode,
     _VIDEO_CONFIG: _read_video_config,
     _PICTURE_KIND: _read_picture,
-    _AUDIO_CONFIG: AudioConfig,
+    _AUDIO_CONFIG: _read_audio_config,
     _AUDIO_KIND: _read_audio,
     _RUNG_RATE_KIND: _read_rung_rate,
 }

@@ -221,6 +221,35 @@ async def test_two_tasks_of_a_kind_are_one_too_many(context: TlsContext, pair: P
         nursery.cancel_scope.cancel()
 
 
+async def test_receiving_without_waiting_takes_what_has_come(
+    context: TlsContext, pair: Pair
+) -> None:
+    async with connected(context, pair) as (stream, client):
+        with pytest.raises(trio.WouldBlock):
+            stream.receive_nowait(100)
+        await client.send_all(b"one")
+        await client.send_all(b"two")
+        await trio.lowlevel.wait_readable(stream.fd)
+        assert stream.receive_nowait(2) == b"on"
+        assert stream.receive_nowait(100) == b"e"
+        assert stream.receive_nowait(100) == b"two"  # which the descriptor may not show any more
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.receive_some)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(trio.BusyResourceError):
+                stream.receive_nowait(100)
+            nursery.cancel_scope.cancel()
+        await client.transport_stream.send_all(b"\x17\x03\x03\x00\x20" + bytes(32))
+        await trio.lowlevel.wait_readable(stream.fd)
+        with pytest.raises(trio.BrokenResourceError):
+            stream.receive_nowait(100)
+        await stream.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            stream.receive_nowait(100)
+        with pytest.raises(trio.ClosedResourceError):
+            _ = stream.fd
+
+
 class ScriptedTls:
     """A `TlsSocket` that wants what it is told to want."""
 

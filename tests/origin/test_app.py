@@ -123,9 +123,12 @@ async def test_frames_go_in_at_rtmp_and_come_out_at_http(
             await wait_for_text(house, stream_id, 'X-NAME="goal"')
             live = (await house.http.get("/api/streams/live")).json()["streams"]
             assert [(one["id"], one["quality"]) for one in live] == [(stream_id, ["source"])]
-            with pytest.raises(PublishRefusedError) as refusal:
-                async with open_publisher(address.host, address.port, "live", key):
-                    pass
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stay_alive, publisher)
+                with pytest.raises(PublishRefusedError) as refusal:
+                    async with open_publisher(address.host, address.port, "live", key):
+                        pass
+                nursery.cancel_scope.cancel()
             assert refusal.value.code == "NetStream.Publish.BadName"
             assert refusal.value.description == "stream is already live"
 
@@ -137,6 +140,13 @@ async def test_frames_go_in_at_rtmp_and_come_out_at_http(
     assert key not in said
     assert house.token not in said
     assert str(tmp_path / "data" / "admin-token") in said
+
+
+async def stay_alive(publisher: Publisher) -> None:
+    """Say something now and then."""
+    while True:
+        await publisher.send_metadata({})
+        await trio.sleep(0.2)
 
 
 async def wait_for_endlist(house: House, stream_id: str) -> str:
@@ -337,6 +347,25 @@ async def test_https_serves_the_same_over_http2(tmp_path: Path, logs: list[Any])
     assert listening["https"] == str(address)
 
 
+async def test_rtmps_is_rtmp_with_the_same_certificate(
+    tmp_path: Path, logs: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = make_pair()
+    certificate, key = pair.write(tmp_path)
+    async with running(
+        tmp_path, rtmps="127.0.0.1:0", tls_certificate=certificate, tls_key=key
+    ) as house:
+        stream_id, stream_key = await house.create_stream()
+        address = house.listening.rtmps
+        assert address is not None
+        async with open_publisher("localhost", address.port, "live", stream_key, tls=pair.client()):
+            assert await house.status(stream_id) == "live"
+    listening = next(entry for entry in logs if entry["event"] == "listening")
+    assert listening["rtmps"] == str(address)
+    assert "https" not in listening
+    assert f"rtmps://{address}/live" in capsys.readouterr().out
+
+
 # -- starts that are refused
 
 
@@ -439,3 +468,25 @@ async def test_a_drain_that_gets_stuck_is_bounded(tmp_path: Path, logs: list[Any
         async with trio.open_nursery() as nursery:
             await nursery.start(app.run, settings)
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def test_a_stopping_origin_asks_its_publishers_to_come_back(
+    tmp_path: Path, media: wire.Media, logs: list[Any]
+) -> None:
+    async with running(tmp_path) as house:
+        _, key = await house.create_stream()
+        address = house.listening.rtmp
+        peer = await trio.open_tcp_stream(address.host, address.port)
+        properties = {"app": "live", "tcUrl": "rtmp://host/live", "capsEx": 1}
+        capable = wire.SET_CHUNK_SIZE + wire.command("connect", 1, properties)
+        said = b""
+        with trio.fail_after(5):
+            async with peer:
+                await peer.send_all(wire.opening(key).replace(wire.connect(), capable))
+                while b"NetStream.Publish.Start" not in said:
+                    said += await peer.receive_some(65_536)
+                os.kill(os.getpid(), signal.SIGTERM)
+                said = b""
+                while data := await peer.receive_some(65_536):
+                    said += data
+    assert b"NetConnection.Connect.ReconnectRequest" in said

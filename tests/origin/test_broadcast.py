@@ -49,8 +49,14 @@ class FakeFeed:
         self.reasons: list[str] = []
         self.broadcast: Broadcast | None = None
 
-    def stop(self, reason: str) -> None:
+    silent_s = 0.0
+
+    def give_way(self, reason: str) -> None:
+        raise AssertionError("nobody else comes")
+
+    def stop(self, reason: str, *, for_good: bool = False) -> None:
         self.reasons.append(reason)
+        self.is_for_good = for_good
         if self.broadcast is not None and self.broadcast.rendition is not None:
             self.broadcast.rendition.publish(segment(1))
 
@@ -159,6 +165,7 @@ async def test_ending_disconnects_the_publisher_with_the_reason(house: House) ->
     _, feed = house.go_live()
     house.broadcasts.end_stream("s", "ended by API")
     assert feed.reasons == ["ended by API"]
+    assert feed.is_for_good
     assert house.broadcasts.live("s") is None
     status, started_at, ended_at = house.broadcasts.state(stored())
     assert status is StreamStatus.ENDED
@@ -329,7 +336,7 @@ async def test_a_publisher_that_fails_to_stop_does_not_keep_its_broadcast(
     await nursery.start(house.broadcasts.run)
 
     class FailingFeed(FakeFeed):
-        def stop(self, reason: str) -> None:
+        def stop(self, reason: str, *, for_good: bool = False) -> None:
             raise ZeroDivisionError(reason)
 
     broadcast = house.broadcasts.publish("s", FailingFeed())

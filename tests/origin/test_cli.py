@@ -63,6 +63,7 @@ def test_flags_reach_the_app_as_settings(app: AppInstaller, tmp_path: Path) -> N
     arguments = [
         *("--config", str(config), "--http", "[::1]:0", "--rtmp", "localhost:0"),
         *("--https", "[::]:0", "--tls-certificate", "c.pem", "--tls-key", "k.pem"),
+        *("--rtmps", "[::]:1936", "--rtmp-proxy-protocol", "192.0.2.7,10.0.0.0/8"),
         *("--data", str(tmp_path), "--ladder", "720p,360p", "--encoder", "auto"),
         *("--demo", "--log-format", "json", "--reconnect-grace-s", "7.5"),
     ]
@@ -73,6 +74,8 @@ def test_flags_reach_the_app_as_settings(app: AppInstaller, tmp_path: Path) -> N
             https="[::]:0",
             tls_certificate=Path("c.pem"),
             tls_key=Path("k.pem"),
+            rtmps="[::]:1936",
+            rtmp_proxy_protocol=("192.0.2.7", "10.0.0.0/8"),
             rtmp="localhost:0",
             data=tmp_path,
             ladder="720p,360p",

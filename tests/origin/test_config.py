@@ -1,5 +1,6 @@
 """Settings: each source, their order, and the one line that each mistake gets."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -144,13 +145,59 @@ def test_https_takes_a_certificate_and_a_key(tmp_path: Path) -> None:
         ('https = "x"', "{file}: https: expected HOST:PORT"),
         ("https = 8443", "{file}: https: expected str | null, got int"),
         ('https = "a:1"', "{file}: https: https needs tls_certificate"),
+        (
+            'rtmps = ":1936"',
+            "{file}: rtmps: the host is missing; 0.0.0.0 or [::] means every interface",
+        ),
+        ('rtmps = "a:1"', "{file}: rtmps: rtmps needs tls_certificate"),
         ('https = "a:1"\ntls_key = "k"', "{file}: https: https needs tls_certificate"),
-        ('tls_certificate = "c"', "{file}: tls_certificate: tls_certificate needs https"),
+        ('tls_certificate = "c"', "{file}: tls_certificate: tls_certificate needs https or rtmps"),
         ('tls_key = "k"', "{file}: tls_key: tls_key needs tls_certificate"),
         ('tls_certificate = ""', "{file}: tls_certificate: expected a path"),
     ],
 )
 def test_a_mistake_about_tls_is_named(tmp_path: Path, toml: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, toml)
+    assert str(caught.value) == message.format(file=tmp_path / "h.toml")
+
+
+def test_rtmps_has_the_same_certificate(tmp_path: Path) -> None:
+    assert _load(tmp_path).rtmps_address is None
+    settings = _load(tmp_path, 'tls_certificate = "/c.pem"', rtmps="0.0.0.0:1936")
+    assert settings.rtmps_address == Address("0.0.0.0", 1936)
+    assert settings.https_address is None
+
+
+def test_balancers_are_addresses_and_networks(tmp_path: Path) -> None:
+    assert _load(tmp_path).rtmp_balancers == []
+    networks = [ip_network("192.0.2.7"), ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")]
+    toml = 'rtmp_proxy_protocol = ["192.0.2.7", "10.0.0.0/8", "2001:db8::/32"]'
+    assert _load(tmp_path, toml).rtmp_balancers == networks
+    flag = "192.0.2.7, 10.0.0.0/8,2001:db8::/32"
+    assert _load(tmp_path, rtmp_proxy_protocol=flag).rtmp_balancers == networks
+    assert _load(tmp_path, toml, {"HEADRACE_RTMP_PROXY_PROTOCOL": ""}).rtmp_balancers == []
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("rtmp_proxy_protocol = true", "{file}: rtmp_proxy_protocol: expected array, got bool"),
+        (
+            'rtmp_proxy_protocol = ["balancer"]',
+            "{file}: rtmp_proxy_protocol: 'balancer' does not appear to be an IPv4 or IPv6 network",
+        ),
+        (
+            'rtmp_proxy_protocol = ["10.0.0.1/8"]',
+            "{file}: rtmp_proxy_protocol: 10.0.0.1/8 has host bits set",
+        ),
+        (
+            "max_rtmp_connections_per_address = 0",
+            "{file}: max_rtmp_connections_per_address: expected int >= 1",
+        ),
+    ],
+)
+def test_a_mistake_about_who_connects_is_named(tmp_path: Path, toml: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         _load(tmp_path, toml)
     assert str(caught.value) == message.format(file=tmp_path / "h.toml")

@@ -1,13 +1,15 @@
 """A publisher's way in: keys, takeovers, media to playlist, ends from either side."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import rtmp_publishers as wire
 import trio
+from fake_peer import FakePeer
 from media_clips import ClipSpec, make_clip
 from structlog.testing import capture_logs
-from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from control import StoreError, Stream, StreamStatus
 from edge.live import LiveStreams
@@ -15,9 +17,10 @@ from hls import MediaEvent, TimelineSettings
 from hls.segmenter import Segmenter
 from hls.segmenter_settings import SegmenterSettings
 from origin.broadcast import SOURCE, Broadcasts
-from origin.ingest import Ingest, Publication
-from origin.rtmp.server import PublishDeniedError, PublishStoppedError, RtmpServer
-from rtmpcore import AudioMessage, RemoteProtocolError, VideoMessage
+from origin.ingest import BITRATE_SPAN_S, Ingest, IngestSettings, Publication
+from origin.rtmp.publisher import PublishDeniedError, PublishStoppedError
+from origin.rtmp.server import RtmpServer
+from rtmpcore import AudioMessage, PublishRefusal, RemoteProtocolError, VideoMessage
 
 KEY = "live_0123456789abcdef0123456789abcdef"
 
@@ -48,11 +51,11 @@ class FakeStore:
 
 
 class House:
-    def __init__(self, reconnect_grace_s: float = 0.0) -> None:
+    def __init__(self, reconnect_grace_s: float = 0.0, **settings: Any) -> None:
         self.now_s = 0.0
         self.live = LiveStreams()
         self.store = FakeStore()
-        self.cut_off: list[str] = []
+        self.peers: list[FakePeer] = []
         self.broadcasts = Broadcasts(
             live=self.live,
             store=self.store,  # type: ignore[arg-type] # two methods are called
@@ -64,10 +67,17 @@ class House:
             store=self.store,  # type: ignore[arg-type]
             broadcasts=self.broadcasts,
             segmenter_settings=SegmenterSettings(),
+            settings=IngestSettings(**settings),
         )
 
     async def admit(self, key: str = KEY) -> Publication:
-        return await self.ingest.admit(key, self.cut_off.append)
+        self.peers.append(FakePeer())
+        return await self.ingest.admit(key, self.peers[-1])
+
+    @property
+    def cut_off(self) -> list[tuple[str, bool]]:
+        """Who was hung up on, and how."""
+        return [each for peer in self.peers for each in peer.hung_up]
 
     def playlist(self) -> str:
         stream = self.live.get("s")
@@ -114,12 +124,137 @@ async def test_unknown_keys_are_denied(house: House) -> None:
     assert house.broadcasts.live("s") is None
 
 
-async def test_a_second_publisher_is_denied_while_the_first_is_there(house: House) -> None:
+async def sends_on(peer: FakePeer) -> None:
+    """A publisher that is alive: a byte ten times a second."""
+    while True:
+        peer.heard_s = trio.current_time()
+        await trio.sleep(0.1)
+
+
+async def test_a_second_publisher_is_denied_while_the_first_sends(
+    house: House, autojump_clock: MockClock
+) -> None:
     first = await house.admit()
-    with pytest.raises(PublishDeniedError, match=r"^stream is already live$"):
-        await house.admit()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sends_on, house.peers[0])
+        with pytest.raises(PublishDeniedError, match=r"^stream is already live$"):
+            await house.admit()
+        nursery.cancel_scope.cancel()
+    assert house.cut_off == []
     first.close()
     (await house.admit()).close()
+
+
+async def test_a_second_publisher_takes_over_from_one_that_is_half_open(
+    media: wire.Media, autojump_clock: MockClock
+) -> None:
+    house = House(stale_s=2.0)  # with no grace at all: it is not lost, but replaced
+    first = await house.admit()
+    push_all(first, media)
+    broadcast = house.broadcasts.live("s")
+    await trio.sleep(0.5)
+    began_s = trio.current_time()
+    second = await house.admit()
+    assert trio.current_time() - began_s == pytest.approx(1.5)
+    assert house.broadcasts.live("s") is broadcast
+    ((reason, for_good),) = house.cut_off
+    assert "encoder is back" in reason
+    assert for_good
+    with pytest.raises(PublishStoppedError, match="over"):
+        first.push(video(b"late"))
+    first.close()  # as its connection does in the end; it ends nothing
+    house.now_s += 5
+    push_all(second, media)
+    playlist = house.playlist()
+    assert "#EXT-X-DISCONTINUITY\n" in playlist
+    assert "#EXT-X-ENDLIST" not in playlist
+    second.close(goodbye=True)
+
+
+async def test_the_first_may_end_while_the_second_waits(
+    house: House, autojump_clock: MockClock
+) -> None:
+    first = await house.admit()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.admit)
+        await wait_all_tasks_blocked()
+        first.close(goodbye=True)
+    assert house.broadcasts.live("s") is not None
+    assert house.cut_off == []
+
+
+async def test_with_the_policy_takeover_the_second_wins_at_once(media: wire.Media) -> None:
+    house = House(publish_policy="takeover")
+    push_all(await house.admit(), media)
+    second = await house.admit()
+    assert house.cut_off == [("another publisher took over", True)]
+    push_all(second, media)
+    second.close(goodbye=True)
+
+
+async def test_few_may_wait_for_a_stream(house: House, autojump_clock: MockClock) -> None:
+    denied: list[str] = []
+
+    async def come() -> None:
+        try:
+            await house.admit()
+        except PublishDeniedError as error:
+            denied.append(f"{error} after {trio.current_time() - began_s:.1f} s")
+
+    await house.admit()
+    began_s = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(come)
+    # Two wait and see that it is gone: one has it, for the other it is taken again.
+    assert sorted(denied) == [
+        "stream is already live after 0.0 s",
+        "stream is already live after 0.0 s",
+        "stream is already live after 2.0 s",
+    ]
+
+
+async def test_a_full_and_a_stopping_server_say_so() -> None:
+    house = House(max_publishers=1)
+    first = await house.admit()
+    with pytest.raises(PublishDeniedError, match="full") as denial:
+        house.ingest.take("other", FakePeer())
+    assert denial.value.refusal is PublishRefusal.REJECTED
+    first.close()
+    second = house.ingest.take("other", FakePeer())
+    house.ingest.drain()
+    second.close()
+    with pytest.raises(PublishDeniedError, match="stopping"):
+        await house.admit()
+
+
+async def test_too_many_bits_stop_a_publisher(autojump_clock: MockClock) -> None:
+    house = House(max_bitrate_kbps=1000)
+    publication = await house.admit()
+    second = 125_000
+    for _ in range(2 * round(BITRATE_SPAN_S)):  # as many as it may
+        publication.push(video(b"\x07" * second))
+        await trio.sleep(1)
+    for _ in range(12):  # two end the span, ten fill the next one
+        publication.push(video(b"\x07" * second))
+    with pytest.raises(PublishStoppedError, match=r"^more than 1000 kbit/s"):
+        publication.push(video(b"\x07" * second))
+    publication.close()
+    assert house.broadcasts.live("s") is None  # its media is of no use: nobody waits for it
+
+
+@pytest.mark.parametrize(("most", "passes"), [(360, True), (359, False), (0, True)])
+async def test_too_large_a_picture_stops_a_publisher(
+    larger: wire.Media, most: int, passes: bool
+) -> None:
+    house = House(max_height=most)
+    publication = await house.admit()
+    if passes:
+        push_all(publication, larger)
+    else:
+        with pytest.raises(PublishStoppedError, match=r"640x360: 359 lines are the most here$"):
+            push_all(publication, larger)
+    publication.close()
 
 
 async def test_a_store_that_fails_denies_without_details(house: House) -> None:
@@ -158,11 +293,11 @@ async def test_the_end_of_a_broadcast_hangs_up_on_its_publisher(
     publication = await house.admit()
     push_all(publication, media)
     house.broadcasts.end_stream("s", "ended by API")
-    assert house.cut_off == ["ended by API"]
+    assert house.cut_off == [("ended by API", True)]
     with pytest.raises(PublishStoppedError):
         push_all(publication, media)
     publication.close()
-    assert house.cut_off == ["ended by API"]
+    assert house.cut_off == [("ended by API", True)]
 
 
 async def test_an_early_end_leaves_what_there_was(house: House, media: wire.Media) -> None:
@@ -195,8 +330,8 @@ async def test_another_picture_size_is_a_discontinuity_with_its_own_init_section
 
 async def test_unusable_media_stops_the_publication_in_words(house: House) -> None:
     publication = await house.admit()
-    with pytest.raises(PublishStoppedError, match=r"^unusable media: audio codec MP3 is not"):
-        publication.push(audio(b"\x2fdata"))
+    with pytest.raises(PublishStoppedError, match=r"^unusable media: audio codec 14 is not"):
+        publication.push(audio(b"\xefdata"))
 
 
 async def test_broken_pictures_stop_the_publication_and_its_end_is_clean(
@@ -241,7 +376,7 @@ async def test_a_bug_at_the_end_leaves_no_half_state(
     }
     with pytest.raises(ZeroDivisionError):
         ends[end]()
-    assert house.cut_off == (["ended by API"] if end == "api" else [])
+    assert house.cut_off == ([("ended by API", True)] if end == "api" else [])
     assert house.broadcasts.live("s") is None
     monkeypatch.undo()
     publication.close()
@@ -287,7 +422,7 @@ async def test_a_bug_in_the_ladder_does_not_touch_the_source(
         "s",
         house.broadcasts,
         SegmenterSettings(),
-        house.cut_off.append,
+        FakePeer(),
         transcoding=OneLadder(),  # type: ignore[arg-type] # what a publication asks of it
     )
     with capture_logs() as logs:
@@ -435,7 +570,7 @@ async def test_a_broadcast_whose_media_cannot_go_on_does_not_wait(
     publication = await patient.admit()
     push_all(publication, media)
     with pytest.raises(PublishStoppedError):
-        publication.push(audio(b"\x2fdata"))
+        publication.push(audio(b"\xefdata"))
     publication.close()
     assert patient.broadcasts.live("s") is None
 
@@ -507,7 +642,7 @@ async def test_a_lost_publisher_empties_the_worker_and_keeps_the_ladder(
             "s",
             patient.broadcasts,
             SegmenterSettings(),
-            patient.cut_off.append,
+            FakePeer(),
             transcoding=transcoding,  # type: ignore[arg-type] # what a packager asks of it
         )
         push_all(publication, media)

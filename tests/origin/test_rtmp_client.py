@@ -17,7 +17,8 @@ from origin.rtmp.client import (
     open_publisher,
     publish_over,
 )
-from origin.rtmp.server import Disconnect, PublishDeniedError, PublishStoppedError, RtmpServer
+from origin.rtmp.publisher import Peer, PublishDeniedError, PublishStoppedError
+from origin.rtmp.server import RtmpServer
 from rtmpcore import AudioMessage, VideoMessage
 
 KEY = "live_0123456789abcdef0123456789abcdef"
@@ -27,8 +28,8 @@ URL = "rtmp://host/live"
 class FakeSink:
     stream_id = "stream-1"
 
-    def __init__(self, disconnect: Disconnect) -> None:
-        self.disconnect = disconnect
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
         self.messages: list[tuple[str, int, bytes]] = []
         self.stops_with: str | None = None
         self.closed = trio.Event()
@@ -38,6 +39,9 @@ class FakeSink:
             raise PublishStoppedError(self.stops_with)
         kind = "video" if isinstance(message, VideoMessage) else "audio"
         self.messages.append((kind, message.timestamp_ms, message.payload))
+
+    def describe(self, values: Mapping[str, object]) -> None:
+        self.messages.append(("metadata", 0, repr(dict(values)).encode()))
 
     def cue(self, values: Mapping[str, object]) -> None:
         self.messages.append(("cue", 0, repr(values).encode()))
@@ -51,10 +55,10 @@ async def publishing(key: str = KEY) -> AsyncIterator[tuple[Publisher, FakeSink]
     """A client and our server over memory streams."""
     sinks: list[FakeSink] = []
 
-    async def admit(given: str, disconnect: Disconnect) -> FakeSink:
+    async def admit(given: str, peer: Peer) -> FakeSink:
         if given != KEY:
             raise PublishDeniedError("unknown stream key")
-        sinks.append(FakeSink(disconnect))
+        sinks.append(FakeSink(peer))
         return sinks[0]
 
     ours, theirs = memory_stream_pair()
@@ -78,12 +82,22 @@ async def test_what_is_sent_arrives_as_flv_tags() -> None:
         await publisher.send_video(b"p", timestamp_ms=2**32 + 38, keyframe=False)
         await publisher.send_audio(b"aac", timestamp_ms=7)
     assert sink.messages == [
+        ("metadata", 0, b"{'width': 640.0}"),
         ("video", 0, b"\x17\x00\x00\x00\x00avcC"),
         ("audio", 0, b"\xaf\x00\x11\x90"),
         ("video", 5, b"\x17\x01\xff\xff\xffidr"),
         ("video", 38, b"\x27\x01\x00\x00\x00p"),
         ("audio", 7, b"\xaf\x01aac"),
     ]
+
+
+async def test_what_another_publisher_sent_is_passed_on_as_it_is() -> None:
+    async with publishing() as (publisher, sink):
+        for stream_id in (1, 7):
+            await publisher.relay(
+                VideoMessage(stream_id=stream_id, timestamp_ms=5, payload=b"\x90hvc1hvcC")
+            )
+    assert sink.messages == [("video", 5, b"\x90hvc1hvcC")] * 2
 
 
 async def test_a_refused_key_says_why() -> None:
@@ -100,8 +114,8 @@ async def test_a_refused_key_says_why() -> None:
 async def test_an_exception_of_the_block_leaves_as_itself() -> None:
     ours, theirs = memory_stream_pair()
 
-    async def admit(_key: str, disconnect: Disconnect) -> FakeSink:
-        return FakeSink(disconnect)
+    async def admit(_key: str, peer: Peer) -> FakeSink:
+        return FakeSink(peer)
 
     with capture_logs():
         async with trio.open_nursery() as nursery:
@@ -133,7 +147,7 @@ async def test_a_publication_that_the_server_stops_says_why(autojump_clock: Mock
 
 async def test_a_server_that_hangs_up_ends_the_publication(autojump_clock: MockClock) -> None:
     async with publishing() as (publisher, sink):
-        sink.disconnect("ended by API")
+        sink.peer.disconnect("ended by API")
         error = await send_until_it_fails(publisher)
         assert str(error) == "the server closed the connection"
 

@@ -18,16 +18,12 @@ from trio.testing import (
     MockClock,
     memory_stream_pair,
     memory_stream_pump,
+    wait_all_tasks_blocked,
 )
 
 from origin.rtmp.driver import EVENTS_PER_SLICE
-from origin.rtmp.server import (
-    Disconnect,
-    PublishDeniedError,
-    PublishStoppedError,
-    RtmpServer,
-    RtmpServerSettings,
-)
+from origin.rtmp.publisher import Peer, PublishDeniedError, PublishStoppedError
+from origin.rtmp.server import RtmpServer, RtmpServerSettings
 from rtmpcore import AudioMessage, RemoteProtocolError, VideoMessage
 
 KEY = "live_0123456789abcdef0123456789abcdef"
@@ -38,8 +34,8 @@ PeerStream = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
 class FakeSink:
     stream_id = "stream-1"
 
-    def __init__(self, disconnect: Disconnect) -> None:
-        self.disconnect = disconnect
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
         self.messages: list[tuple[str, int, bytes]] = []
         self.closed = 0
         self.said_goodbye: bool | None = None
@@ -50,6 +46,9 @@ class FakeSink:
             raise self.fails_with
         kind = "video" if isinstance(message, VideoMessage) else "audio"
         self.messages.append((kind, message.timestamp_ms, message.payload))
+
+    def describe(self, values: Mapping[str, object]) -> None:
+        pass
 
     def cue(self, values: Mapping[str, object]) -> None:
         self.messages.append(("cue", 0, repr(values).encode()))
@@ -72,11 +71,11 @@ class Studio:
         (sink,) = self.sinks
         return sink
 
-    async def admit(self, key: str, disconnect: Disconnect) -> FakeSink:
+    async def admit(self, key: str, peer: Peer) -> FakeSink:
         await trio.lowlevel.checkpoint()
         if key != KEY:
             raise PublishDeniedError("unknown stream key")
-        self.sinks.append(FakeSink(disconnect))
+        self.sinks.append(FakeSink(peer))
         return self.sinks[-1]
 
     def reasons(self) -> list[str]:
@@ -91,8 +90,8 @@ class Studio:
 
 
 def make_studio(logs: list[Any], settings: RtmpServerSettings = SETTINGS) -> Studio:
-    async def admit(key: str, disconnect: Disconnect) -> FakeSink:
-        return await made.admit(key, disconnect)
+    async def admit(key: str, peer: Peer) -> FakeSink:
+        return await made.admit(key, peer)
 
     made = Studio(RtmpServer(admit=admit, settings=settings), logs)
     return made
@@ -319,11 +318,61 @@ async def test_peer_that_never_reads_is_cut_off(
     assert studio.reasons() == ["took no reply for 10 s"]
 
 
+def capable(key: str) -> bytes:
+    """An opening that says, in Enhanced RTMP, that it can be asked to reconnect."""
+    properties = {"app": "live", "tcUrl": "rtmp://host/live", "capsEx": 1}
+    return wire.opening(key).replace(
+        wire.connect(), wire.SET_CHUNK_SIZE + wire.command("connect", 1, properties)
+    )
+
+
+RECONNECT = b"NetConnection.Connect.ReconnectRequest"
+DENIED = b"NetStream.Publish.Denied"
+
+
+@pytest.mark.parametrize(
+    ("opening", "for_good", "said", "unsaid"),
+    [
+        (wire.opening(KEY), True, DENIED, RECONNECT),
+        (wire.opening(KEY), False, b"", DENIED),
+        (capable(KEY), True, DENIED, RECONNECT),
+        (capable(KEY), False, RECONNECT, DENIED),
+    ],
+    ids=["for good", "for now", "for good, capable", "for now, capable"],
+)
+async def test_a_publisher_is_told_whether_to_come_back(
+    studio: Studio, opening: bytes, for_good: bool, said: bytes, unsaid: bytes
+) -> None:
+    async with studio.connect() as peer:
+        await peer.send_all(opening)
+        await read_until(peer, wire.PUBLISH_START)
+        studio.sink.peer.disconnect("because we say so", for_good=for_good)
+        last_words = await read_to_end(peer)
+    assert said in last_words
+    assert unsaid not in last_words
+    assert (b"because we say so" in last_words) == bool(said)
+    assert studio.reasons() == ["because we say so"]
+
+
+async def test_a_peer_tells_how_long_it_has_been_silent(
+    studio: Studio, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with studio.connect() as peer:
+        await peer.send_all(wire.opening(KEY))
+        await read_until(peer, wire.PUBLISH_START)
+        await trio.sleep(1.5)
+        assert studio.sink.peer.silent_s == pytest.approx(1.5)
+        await peer.send_all(wire.video(bytes(50_000))[:10])  # no message yet, but bytes
+        await wait_all_tasks_blocked()
+        assert studio.sink.peer.silent_s == 0.0
+        await peer.aclose()
+
+
 async def test_disconnect_from_outside_gives_its_reason(studio: Studio) -> None:
     async with studio.connect() as peer:
         await peer.send_all(wire.opening(KEY))
         await read_until(peer, wire.PUBLISH_START)
-        studio.sink.disconnect("ended by API")
+        studio.sink.peer.disconnect("ended by API")
         await read_to_end(peer)
     assert studio.reasons() == ["ended by API"]
     assert (studio.sink.closed, studio.sink.said_goodbye) == (1, False)

@@ -37,6 +37,8 @@ class ObsOutput:
     width: int = WIDTH
     height: int = HEIGHT
     fps: int = FPS
+    reconnects: bool = False
+    """As OBS does unless told otherwise: first after two seconds."""
 
 
 def need_obs() -> None:
@@ -130,7 +132,7 @@ def _write_settings(config: Path, output: ObsOutput, clip: Path) -> None:
     if output.keyint_frames is not None:
         encoder += ["UseAdvanced=true", f"x264Settings=keyint={output.keyint_frames}"]
     (profile / "basic.ini").write_text(
-        "[General]\nName=Test\n[Output]\nMode=Simple\nReconnect=false\n"
+        f"[General]\nName=Test\n[Output]\nMode=Simple\nReconnect={str(output.reconnects).lower()}\n"
         "[SimpleOutput]\n" + "\n".join(encoder) + "\n"
         f"[Video]\nBaseCX={output.width}\nBaseCY={output.height}\n"
         f"OutputCX={output.width}\nOutputCY={output.height}\n"

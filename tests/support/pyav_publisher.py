@@ -31,7 +31,8 @@ class PyavPublisher(threading.Thread):
     def _publish(self) -> None:
         with av.open(self._clip, "r") as source, av.open(self._url, "w", format="flv") as sink:
             tracks = {
-                stream.index: sink.add_stream_from_template(stream) for stream in source.streams
+                stream.index: sink.add_stream_from_template(stream, opaque=True)
+                for stream in source.streams
             }
             started = time.monotonic()
             for packet in source.demux():

@@ -21,7 +21,12 @@ DRIVER = Driver(hls)
 
 
 class NoFeed:
-    def stop(self, reason: str) -> None:
+    silent_s = 0.0
+
+    def give_way(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+    def stop(self, reason: str, *, for_good: bool = False) -> None:
         pass
 
 

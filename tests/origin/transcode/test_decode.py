@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 from av.video.codeccontext import VideoCodecContext
+from enhanced_media import AudioTrack, VideoTrack, load_enhanced, make_enhanced_clip
 from media_clips import ClipSpec, make_clip
 from transcode_runs import Source, bar_of, encode_source, load_source
 
@@ -116,7 +117,7 @@ def test_drain_of_a_fresh_decoder_is_nothing(plain: Source) -> None:
     [
         (b"avc1", b"", "truncated"),
         (b"avc1", b"\1" * 40, "AVC configuration"),
-        (b"vp09", b"\1" * 40, "not supported"),
+        (b"vp08", b"\1" * 40, "not supported"),
     ],
 )
 def test_unusable_configuration_is_refused(fourcc: bytes, record: bytes, reason: str) -> None:
@@ -183,7 +184,7 @@ def test_other_codecs_come_out_at_once(codec: str, preset: str) -> None:
 
 
 def test_sound_is_decoded(plain: Source) -> None:
-    decoder = AudioDecoder(plain.asc)
+    decoder = AudioDecoder(wire.AudioConfig(b"mp4a", plain.asc))
     blocks = [block for _, data in plain.sounds for block in decoder.decode(data)]
     assert {block.shape for block in blocks} == {(1, 1024)}
     loud = float(np.abs(np.concatenate(blocks, axis=1)).max())
@@ -192,12 +193,53 @@ def test_sound_is_decoded(plain: Source) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\xff" * 50, b"\x21\x00"])
 def test_sound_that_is_none_is_passed_over(plain: Source, data: bytes) -> None:
-    decoder = AudioDecoder(plain.asc)
+    decoder = AudioDecoder(wire.AudioConfig(b"mp4a", plain.asc))
     decoder.decode(data)
     good = [block for _, each in plain.sounds[:4] for block in decoder.decode(each)]
     assert len(good) == 4
 
 
 def test_sound_of_an_impossible_configuration_is_passed_over(plain: Source) -> None:
-    decoder = AudioDecoder(b"\xff\xff\xff\xff")
+    decoder = AudioDecoder(wire.AudioConfig(b"mp4a", b"\xff\xff\xff\xff"))
     assert decoder.decode(plain.sounds[0][1]) == []
+
+
+SOUND_CODECS = {
+    "libopus": b"Opus",
+    "flac": b"fLaC",
+    "ac3": b"ac-3",
+    "eac3": b"ec-3",
+}
+
+
+@pytest.mark.parametrize("encoder", SOUND_CODECS)
+def test_every_sound_is_decoded(encoder: str, tmp_path: Path) -> None:
+    path = make_enhanced_clip(tmp_path / "sound.mkv", [AudioTrack(encoder=encoder)], duration_s=1)
+    with av.open(path) as container:
+        (stream,) = container.streams.audio
+        record = bytes(stream.codec_context.extradata or b"")
+        decoder = AudioDecoder(wire.AudioConfig(SOUND_CODECS[encoder], record))
+        packets = [bytes(packet) for packet in container.demux() if packet.size]
+    blocks = [block for data in packets for block in decoder.decode(data)]
+    assert len(blocks) == len(packets) > 10
+    assert max(float(np.abs(block).max()) for block in blocks) > 0.05
+
+
+@pytest.mark.parametrize("record", [b"", b"fLaC", b"\xff" * 42])
+def test_sound_of_an_unusable_flac_header_is_passed_over(record: bytes) -> None:
+    assert AudioDecoder(wire.AudioConfig(b"fLaC", record)).decode(b"\xff" * 40) == []
+
+
+def test_vp9_is_decoded(tmp_path: Path) -> None:
+    track = VideoTrack(encoder="libvpx-vp9")
+    media = load_enhanced(make_enhanced_clip(tmp_path / "clip.flv", [track], duration_s=1))
+    (record,) = [tag[5:] for kind, tag in media.header_tags if tag[:5] == b"\x90vp09"]
+    decoder = VideoDecoder(wire.VideoConfig(b"vp09", record), threads=1)
+    frames = [
+        frame
+        for _, at, tag in media.tags
+        if tag[0] & 15 in (1, 3)
+        for frame in decoder.decode(tag[5:], 90 * at)
+    ]
+    assert [(frame.width, frame.height) for frame in frames] == [(320, 180)] * 25
+    assert decoder.errors == 0

@@ -30,7 +30,7 @@ from rtmp_publishers import Media
 
 from hls import MediaError, MediaEvent, Part, Sample, Segmenter
 from hls.h264 import AvcConfig, scan_nal_units
-from origin.bridge import Bridge, MediaMessage, Tracks
+from origin.bridge import Bridge, MediaMessage, Output, Tracks
 from rtmpcore import AudioMessage, RemoteProtocolError, VideoMessage
 
 pytestmark = pytest.mark.slow
@@ -143,13 +143,15 @@ def publish(messages: Iterable[MediaMessage]) -> Outcome:
     segmenter: Segmenter | None = None
     outcome = Outcome()
 
-    def package(outputs: Sequence[Tracks | Sample]) -> None:
+    def package(outputs: Sequence[Output]) -> None:
         nonlocal segmenter
         for output in outputs:
             if isinstance(output, Sample):
                 assert segmenter is not None
                 outcome.batches.append(segmenter.push(output))
                 outcome.samples += 1
+            elif not isinstance(output, Tracks):
+                continue  # another track's picture
             elif segmenter is None:
                 segmenter = Segmenter(video=output.video, audio=output.audio)
             else:

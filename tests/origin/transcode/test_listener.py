@@ -22,7 +22,8 @@ def sounds(level: float, seconds: float) -> list[wire.AudioConfig | wire.Audio]:
     context.layout = "stereo"
     context.format = "fltp"
     context.open()
-    messages: list[wire.AudioConfig | wire.Audio] = [wire.AudioConfig(context.extradata or b"")]
+    config = wire.AudioConfig(b"mp4a", context.extradata or b"")
+    messages: list[wire.AudioConfig | wire.Audio] = [config]
     for index in range(int(seconds * 48_000 / 1024)):
         at = (np.arange(1024) + index * 1024) / 48_000
         wave = (level * np.sin(2 * np.pi * 440 * at)).astype(np.float32)
@@ -44,7 +45,7 @@ def test_nothing_is_known_before_anything_was_heard(tmp_path: Path) -> None:
     listener = Listener()
     listener.listen([wire.Audio(ticks, data) for ticks, data in source.sounds])  # no configuration
     assert listener.silent is None
-    listener.listen([wire.AudioConfig(source.asc), wire.Audio(0, b"\xff" * 30)])
+    listener.listen([wire.AudioConfig(b"mp4a", source.asc), wire.Audio(0, b"\xff" * 30)])
     assert listener.silent is None
     listener.listen([wire.Audio(ticks, data) for ticks, data in source.sounds])
     assert listener.silent is False

@@ -195,7 +195,7 @@ def test_a_mixture_of_everything(media: Media) -> None:
     for seed in range(8):
         spoiled = spoil(media, seed, share=0.3, attacks=HARMLESS_TO_PACKAGING)
         feed.configure()
-        feed.messages.append(wire.AudioConfig(media.aac_config))
+        feed.messages.append(wire.AudioConfig(b"mp4a", media.aac_config))
         feed.messages += [
             wire.Audio(timestamp_ms * 90, body[2:])
             for kind, timestamp_ms, body in spoiled.tags
@@ -231,7 +231,7 @@ def test_sound_costs_no_picture(media: Media) -> None:
     sounds = [body[2:] for kind, _, body in media.tags if kind == "audio"]
     configs = [media.aac_config, b"", b"\xff" * 40, rng.randbytes(20), b"\x11\x90"]
     for config in configs:
-        feed.messages.append(wire.AudioConfig(config))
+        feed.messages.append(wire.AudioConfig(b"mp4a", config))
         for number, sound in enumerate(sounds):
             attack = SOUND[sorted(SOUND)[number % len(SOUND)]]
             feed.messages.append(wire.Audio(number * 1920, attack(rng, sound)))

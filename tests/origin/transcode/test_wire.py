@@ -86,7 +86,7 @@ TO_WORKER = [
         Picture(0, 0, False, True, b"x"),
         frame(3, bytes(16) + b"\2x"),
     ),
-    (AudioConfig(b"\x11\x90"), frame(4, b"\x11\x90")),
+    (AudioConfig(b"mp4a", b"\x11\x90"), frame(4, b"mp4a\x11\x90")),
     (Audio(1920, b"aac"), frame(5, bytes.fromhex("0000000000000780") + b"aac")),
     (RungRate(7, 255), frame(6, b"\x07\xff")),
 ]
@@ -112,8 +112,8 @@ TO_PARENT = [
     ),
     (Fault("out of memory"), frame(69, b"out of memory")),
 ]
-WORKER_BYTES = b"HRTX\0\0\0\1" + b"".join(data for _, data in TO_WORKER)
-PARENT_BYTES = b"HRTX\0\0\0\1" + b"".join(data for _, data in TO_PARENT)
+WORKER_BYTES = b"HRTX\0\0\0\2" + b"".join(data for _, data in TO_WORKER)
+PARENT_BYTES = b"HRTX\0\0\0\2" + b"".join(data for _, data in TO_PARENT)
 MESSAGES = [pytest.param(*case, id=type(case[0]).__name__) for case in TO_WORKER + TO_PARENT]
 
 
@@ -125,7 +125,7 @@ def test_message_is_written_as_these_bytes(
 
 
 def test_greeting_names_version_one() -> None:
-    assert GREETING == b"HRTX\0\0\0\1"
+    assert GREETING == b"HRTX\0\0\0\2"
 
 
 CUTS: list[Callable[[bytes], list[bytes]]] = [lambda data: [data], single]
@@ -156,7 +156,7 @@ rungs = st.integers(0, wire.MAX_RUNGS - 1)
 to_worker = st.one_of(
     st.builds(VideoConfig, st.binary(min_size=4, max_size=4), data),
     st.builds(Picture, numbers, ticks, st.booleans(), st.booleans(), data),
-    st.builds(AudioConfig, data),
+    st.builds(AudioConfig, st.binary(min_size=4, max_size=4), data),
     st.builds(Audio, ticks, data),
     st.builds(RungRate, rungs, st.integers(0, 255)),
 )
@@ -202,7 +202,7 @@ def rung_json(**changes: object) -> bytes:
 S = frame(1, SETUP_JSON)
 BAD_INPUT = {
     "another protocol": (b"GET / HT", "begins with"),
-    "another version": (b"HRTX\0\0\0\2", "begins with"),
+    "another version": (b"HRTX\0\0\0\1", "begins with"),
     "reserved bits": (GREETING + b"\1\0\0\1\0\0\0\0", "reserved"),
     "kind 0": (GREETING + frame(0, b""), "kind 0"),
     "a kind of the other direction": (GREETING + S + frame(67, bytes(18)), "kind 67"),
@@ -227,6 +227,7 @@ BAD_INPUT = {
     ),
     "long setup": (GREETING + struct.pack(">II", 1 << 24, wire.MAX_JSON_BYTES + 1), "65537"),
     "configuration without codec": (GREETING + S + frame(2, b"avc"), "no codec"),
+    "sound without codec": (GREETING + S + frame(4, b"mp4"), "no codec"),
     "long configuration": (
         GREETING + S + struct.pack(">II", 2 << 24, wire.MAX_CONFIG_BYTES + 1),
         "65537",
@@ -240,7 +241,7 @@ BAD_INPUT = {
     ),
     "short audio": (GREETING + S + frame(5, bytes(7)), "truncated"),
     "audio out of time": (GREETING + S + frame(5, b"\x7f" + bytes(7)), "out of range"),
-    "long audio": (GREETING + S + struct.pack(">II", 5 << 24, 16_385), "16385"),
+    "long audio": (GREETING + S + struct.pack(">II", 5 << 24, 65_537), "65537"),
     "short rate": (GREETING + S + frame(6, b"\1"), "1 bytes"),
     "long rate": (GREETING + S + frame(6, b"\1\1\1"), "3 bytes"),
     "rate of no rung": (GREETING + S + frame(6, b"\x08\1"), "rung 8"),

@@ -166,7 +166,7 @@ async def test_status_says_what_was_done(source: Source) -> None:
         while sounds and sounds[0].pts_ticks < index * 3000:
             messages.append(sounds.pop(0))
     async with running() as run:
-        await run.feed([source.config, wire.AudioConfig(source.asc), *messages])
+        await run.feed([source.config, wire.AudioConfig(b"mp4a", source.asc), *messages])
         await run.read(lambda output: output.statuses[-1:] != [] and heard(output.statuses[-1]))
         await run.finish()
         await run.read()
@@ -347,7 +347,7 @@ async def test_slow_encoder_stops_the_worker_reading(
 async def test_sound_that_nobody_listens_to_is_dropped(source: Source) -> None:
     sounds = [wire.Audio(index, source.sounds[0][1]) for index in range(3 * worker.MAX_AUDIO)]
     async with running() as run:
-        await run.feed([wire.AudioConfig(source.asc), *sounds])
+        await run.feed([wire.AudioConfig(b"mp4a", source.asc), *sounds])
         await wait_all_tasks_blocked()
         assert len(run.worker._audio) == worker.MAX_AUDIO
         await run.finish()
@@ -423,7 +423,7 @@ async def test_malformed_input_is_a_fault_behind_what_was_done(source: Source) -
     ("messages", "reason"),
     [
         ([wire.RungRate(2, 1)], "there is no rung 2"),
-        ([wire.VideoConfig(b"vp09", b"")], "video codec b'vp09' is not supported"),
+        ([wire.VideoConfig(b"vp08", b"")], "video codec b'vp08' is not supported"),
         ([wire.Picture(0, 0, True, True, b"x")], "a picture came before its configuration"),
     ],
 )

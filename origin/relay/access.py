@@ -1,0 +1,101 @@
+"""Who may see a stream's source, and where it comes from.
+
+The source is the publisher's own media, before any quality ladder and delay. It is for those who
+run the stream: whoever has its key, or the admin token.
+
+Over HTTP the stream is named by its id, and the secret is a bearer token. RTMP has a name only, so
+either it is the stream key itself (the very URL that is published to), or the stream's id with
+``?token=SECRET``.
+
+May import control and origin's own.
+"""
+
+from typing import Final
+from urllib.parse import parse_qs
+
+from control import AdminToken, Store
+from origin.relay.tap import Tap, Taps
+
+UNAUTHORISED: Final = 401
+NOT_FOUND: Final = 404
+
+MAX_FIELDS: Final = 16
+"""Fields of a query that are looked at: players add some of their own."""
+
+
+class NoSourceError(Exception):
+    """The source is not shown; ``str(error)`` is the reason, fit for whoever asked.
+
+    Args:
+        reason: Why.
+        http_status: 401 or 404.
+    """
+
+    def __init__(self, reason: str, http_status: int = NOT_FOUND) -> None:
+        super().__init__(reason)
+        self.http_status = http_status
+
+
+class SourceAccess:
+    """Gives out taps to those who may have them.
+
+    Args:
+        taps: Those of this process.
+        store: Knows streams and keys.
+        admin_token: The token that may do everything.
+    """
+
+    def __init__(self, *, taps: Taps, store: Store, admin_token: AdminToken) -> None:
+        self._taps = taps
+        self._store = store
+        self._admin_token = admin_token
+
+    async def by_token(self, stream_id: str, token: str | None) -> Tap:
+        """Return the tap of a stream; an id is public, so an unknown one is said to be unknown.
+
+        Args:
+            stream_id: The stream, of any content.
+            token: Its key, or the admin token; None: nothing was given.
+
+        Raises:
+            NoSourceError: There is no such stream, no permission, or no publisher now.
+            StoreError: It cannot be known now.
+        """
+        if await self._store.get_stream(stream_id) is None:
+            raise NoSourceError("no such stream")
+        if token is None or not (
+            self._admin_token.matches(token) or await self._store.verify_key(stream_id, token)
+        ):
+            raise NoSourceError("this needs the stream's key or the admin token", UNAUTHORISED)
+        return self._tap(stream_id)
+
+    async def by_name(self, name: str, query: str) -> Tap:
+        """Return the tap of what an RTMP player asks for.
+
+        Args:
+            name: A stream key, or an id; never logged.
+            query: What stood behind the name's question mark.
+
+        Raises:
+            As `by_token`.
+        """
+        token = _token_in(query)
+        if token is not None:
+            return await self.by_token(name, token)
+        stream = await self._store.find_by_key(name)
+        if stream is None:
+            raise NoSourceError("unknown stream key", UNAUTHORISED)
+        return self._tap(stream.id)
+
+    def _tap(self, stream_id: str) -> Tap:
+        tap = self._taps.get(stream_id)
+        if tap is None:
+            raise NoSourceError("the stream has no publisher now")
+        return tap
+
+
+def _token_in(query: str) -> str | None:
+    try:
+        return parse_qs(query, max_num_fields=MAX_FIELDS)["token"][0]
+    except (KeyError, ValueError):  # none, or a query of a size that we never asked for
+        return None

@@ -1,0 +1,18 @@
+"""A publisher's connection, as its publication sees it (`origin.rtmp.publisher.Peer`)."""
+
+import trio
+
+
+class FakePeer:
+    """How long it has been silent is the test's to say; how it was hung up on is kept."""
+
+    def __init__(self) -> None:
+        self.heard_s = trio.current_time()
+        self.hung_up: list[tuple[str, bool]] = []
+
+    @property
+    def silent_s(self) -> float:
+        return trio.current_time() - self.heard_s
+
+    def disconnect(self, reason: str, *, for_good: bool = False) -> None:
+        self.hung_up.append((reason, for_good))
