@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from media_samples import avc_record, picture
 
-GREETING = b"HRTX\0\0\0\1"
+GREETING = b"HRTX\0\0\0\2"
 SETUP, VIDEO_CONFIG, PICTURE, RUNG_RATE = 1, 2, 3, 6
 READY, RUNG_CONFIG, CODED, STATUS, FAULT = 65, 66, 67, 68, 69
 AFTER = 10
