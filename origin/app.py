@@ -162,6 +162,8 @@ class _Origin:
             taps=taps,
             settings=IngestSettings(
                 publish_policy=settings.publish_policy,
+                # A tenth of the connections is kept for those who are told that there is no room.
+                max_publishers=settings.max_rtmp_connections - settings.max_rtmp_connections // 10,
                 stale_s=settings.stale_s,
                 max_bitrate_kbps=settings.max_bitrate_kbps,
                 max_height=settings.max_height,

@@ -184,6 +184,13 @@ class Multitrack:
         for track in self._tracks.values():
             self._publish(track, track.rung.finish())
 
+    def abandon(self) -> None:
+        """Something here is broken (our fault): show new viewers the source alone."""
+        live = self._broadcast.live
+        for track in self._tracks.values():
+            if live is not None and track.rendition is not None:
+                live.hide(track.name)
+
     def _track_of(self, picture: OtherPicture) -> _Track | None:
         """The rendition that a track is, made with its first picture; None if it is none."""
         if picture.track_id not in self._names:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from hls import MediaEvent, Sample, TrackKind
+from hls.sample import Placement
 from hls.segmenter import Segmenter
 from hls.segmenter_settings import SegmenterSettings
 from origin.bridge import OtherPicture, Output, Tracks
@@ -89,16 +90,13 @@ class Packager:
             if isinstance(output, Tracks):
                 self._change_tracks(output)
             elif isinstance(output, OtherPicture):
-                if self._multitrack is not None:
-                    self._multitrack.take(output)
+                self._with_others(partial(_take_other, output))
             elif segmenter is not None:
                 events = segmenter.push(output)
                 if self._ladder is not None:
                     self._with_ladder(partial(_feed, segmenter, output))
                 elif segmenter.placed is not None:
-                    others = self._multitrack
-                    if others is not None and others.is_expected:
-                        others.take_slot(output, segmenter.placed)
+                    self._with_others(partial(_take_slot, output, segmenter.placed))
                 self._publish(events)
 
     def interrupt(self) -> None:
@@ -106,16 +104,14 @@ class Packager:
         if self._segmenter is not None:
             self._publish(self._segmenter.interrupt())
             self._with_ladder(lambda ladder: ladder.interrupt())
-        if self._multitrack is not None:
-            self._multitrack.interrupt()
+        self._with_others(lambda others: others.interrupt())
 
     def finish(self) -> None:
         """The broadcast is over: publish what is half cut; nothing more comes."""
         try:
             if self._segmenter is not None:
                 self._publish(self._segmenter.flush())
-            if self._multitrack is not None:
-                self._multitrack.finish()
+            self._with_others(lambda others: others.finish())
         finally:
             if self._ladder is not None:
                 self._ladder.close()
@@ -161,19 +157,39 @@ class Packager:
             self._ladder = None
             ladder.abandon()
 
+    def _with_others(self, step: Callable[[Multitrack], None]) -> None:
+        """Let the other tracks take part; as with the ladder, a bug there costs them alone."""
+        others = self._multitrack
+        if others is None:
+            return
+        try:
+            step(others)
+        except Exception as error:
+            log.error("multitrack failed", stream=self._broadcast.stream_id, exc_info=error)
+            self._multitrack = None
+            others.abandon()
+
     def _publish(self, events: Sequence[MediaEvent]) -> None:
         if not events or self._rendition is None:
             return
         if self._ladder is None:
             self._rendition.publish(events)
-            if self._multitrack is not None:
-                self._multitrack.follow(events)
+            self._with_others(lambda others: others.follow(events))
             return
         assert self._segmenter is not None  # it comes with the ladder
         cuts_anywhere = self._segmenter.cuts_anywhere
         self._with_ladder(lambda ladder: ladder.decide(cuts_anywhere))
         self._rendition.publish(events)
         self._with_ladder(lambda ladder: ladder.follow(events))
+
+
+def _take_other(picture: OtherPicture, others: Multitrack) -> None:
+    others.take(picture)
+
+
+def _take_slot(sample: Sample, placement: Placement, others: Multitrack) -> None:
+    if others.is_expected:
+        others.take_slot(sample, placement)
 
 
 def _feed(segmenter: Segmenter, sample: Sample, ladder: Ladder) -> None:

@@ -145,7 +145,7 @@ async def test_a_second_publisher_is_denied_while_the_first_sends(
     (await house.admit()).close()
 
 
-async def test_a_second_publisher_takes_over_from_one_that_is_half_open(
+async def test_obs_reconnects_while_its_old_connection_is_half_open(
     media: wire.Media, autojump_clock: MockClock
 ) -> None:
     house = House(stale_s=2.0)  # with no grace at all: it is not lost, but replaced

@@ -134,6 +134,28 @@ def test_tracks_are_renditions(
     assert b"RESOLUTION=160x90" in b"".join(map(bytes, master.chunks))
 
 
+def test_a_bug_in_the_tracks_leaves_the_source_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House()
+    media = clip(tmp_path, video(180), video(90))
+    house.send(media)
+    assert house.stream.listed == ["source", "90p"]
+
+    def fail(_self: Multitrack, picture: OtherPicture) -> None:
+        raise ZeroDivisionError(picture.track_id)
+
+    monkeypatch.setattr(Multitrack, "take", fail)
+    with capture_logs() as logs:
+        house.send(media, headers=False, offset_ms=5_000)
+        house.packager.take(house.bridge.finish())
+        house.packager.finish()
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["multitrack failed"]
+    assert house.stream.listed == ["source"]
+    seconds = sum(float(line[8:].split(",")[0]) for line in durations(house.playlist("source")))
+    assert seconds == pytest.approx(10, abs=0.2)
+
+
 def test_keyframes_that_do_not_line_up_are_no_rendition(tmp_path: Path) -> None:
     house = House()
     house.send(clip(tmp_path, video(180), video(90, gop=60)))
