@@ -13,11 +13,12 @@ from pathlib import Path
 import av
 import librtmp_publisher
 import pytest
+from av.container import InputContainer
 from child_process import Child, wait_until
 from chromium_player import Viewers
 from enhanced_media import AudioTrack, Track, VideoTrack, make_enhanced_clip
 from hls_probe import HlsProbe, judge
-from ladder_origin import SMALL_RUNGS, running_ladder, workers
+from ladder_origin import SMALL_RUNGS, running_ladder, wait_listed, workers
 from media_clips import Clip, ClipSpec
 from origin_process import CreatedStream, Origin
 from pyav_publisher import PyavPublisher
@@ -98,16 +99,27 @@ def test_ffmpeg_reads_what_chromium_cannot(
     with ExitStack() as stack:
         stream = publishing(stack, origin, clip, "enhanced")
         master = master_of(origin, stream)
-        url = origin.url(f"/api/streams/{stream.id}/source/playlist.m3u8")
-        with av.open(url) as container:
-            times = []
-            for frame in container.decode(video=0):
-                assert frame.time is not None
-                times.append(frame.time)
-                if len(times) == 50:
-                    break
+        times = times_of(origin, stream, "source")
     for codec in codecs:
         assert codec in master, master
+    check_steps(times)
+
+
+def times_of(origin: Origin, stream: CreatedStream, rendition: str) -> list[float]:
+    """When the first pictures of a rendition are shown, as FFmpeg decodes them."""
+    url = origin.url(f"/api/streams/{stream.id}/{rendition}/playlist.m3u8")
+    times: list[float] = []
+    with av.open(url) as container:
+        assert isinstance(container, InputContainer)
+        for frame in container.decode(video=0):
+            assert frame.time is not None
+            times.append(frame.time)
+            if len(times) == 50:
+                break
+    return times
+
+
+def check_steps(times: Sequence[float]) -> None:
     steps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert max(steps) < 0.06  # 25 a second, and no picture is missing
     assert min(steps) > 0.02
@@ -147,6 +159,28 @@ def test_tracks_of_one_picture_are_the_ladder(
         assert not workers(origin)
     figures(f"changes took {', '.join(f'{one:.1f}' for one in took_s)} s; {played.summary()}")
     assert not [*played.stalls(), *played.hls_errors, *played.console], page.describe()
+
+
+@pytest.mark.hard_cap(90)
+@pytest.mark.parametrize(
+    "tracks",
+    [
+        [VideoTrack(encoder="libx265", gop=25), AudioTrack(encoder="ac3")],
+        [VideoTrack(encoder="libsvtav1", gop=25), AudioTrack(encoder="libopus")],
+        [VideoTrack(encoder="libvpx-vp9", gop=25), AudioTrack(encoder="flac")],
+    ],
+    ids=["HEVC", "AV1", "VP9"],
+)
+def test_any_codec_has_a_ladder(tracks: Sequence[Track], tmp_path: Path) -> None:
+    clip = make_enhanced_clip(tmp_path / "clip.flv", tracks, duration_s=CLIP_S)
+    folder = tmp_path / "origin"
+    folder.mkdir()
+    with ExitStack() as stack:
+        origin = stack.enter_context(running_ladder(folder, "144p,90p", rungs=SMALL_RUNGS))
+        stream = publishing(stack, origin, clip, "ladder")
+        wait_listed(origin, stream, ("source", "144p", "90p"), timeout_s=20)
+        times = times_of(origin, stream, "144p")
+    check_steps(times)
 
 
 @pytest.mark.hard_cap(60)
