@@ -152,8 +152,6 @@ class Ingest:
             raise NoRoomError("the server is stopping; try again in a minute")
         if self._publishers >= self._settings.max_publishers:
             raise NoRoomError("the server is full")
-        if self._settings.publish_policy == "takeover":
-            self._broadcasts.vacate(stream_id, "another publisher took over")
         try:
             publication = Publication(
                 stream_id,
@@ -171,8 +169,9 @@ class Ingest:
         return publication
 
     async def _await_vacancy(self, stream_id: str) -> None:
-        """Return when a stream's publisher is known to be gone, if so; at once if it has none."""
+        """Make way for somebody who has the key, if the publisher that is there must yield."""
         if self._settings.publish_policy == "takeover":
+            self._broadcasts.vacate(stream_id, "another publisher took over")
             return
         feed = self._feed(stream_id)
         if feed is None or self._waiting[stream_id] >= MAX_PUBLISHERS_WAITING:
@@ -196,7 +195,7 @@ class Ingest:
 
 
 class Publication:
-    """One publisher's part of a broadcast; implements `rtmp.server.Sink` and `broadcast.Feed`.
+    """One publisher's part of a broadcast; implements `rtmp.publisher.Sink` and `broadcast.Feed`.
 
     Raises:
         AlreadyLiveError: The stream has a publisher.

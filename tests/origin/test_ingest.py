@@ -188,6 +188,8 @@ async def test_with_the_policy_takeover_the_second_wins_at_once(media: wire.Medi
     push_all(await house.admit(), media)
     second = await house.admit()
     assert house.cut_off == [("another publisher took over", True)]
+    with pytest.raises(PublishDeniedError):  # a pull has no key, and yields
+        house.ingest.take("s", FakePeer())
     push_all(second, media)
     second.close(goodbye=True)
 
