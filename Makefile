@@ -2,7 +2,8 @@
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 
-.PHONY: help run setup setup-test test test-unit test-core test-pure test-plain test-e2e test-long \
+.PHONY: help run setup setup-test test test-unit test-core test-hls test-rtmp coverage test-pure \
+  test-plain test-bench test-e2e test-long \
   soak soak-ladder conformance bench bench-delivery flame check fix fuzz sanitize clean
 
 help:           ## this list
@@ -24,13 +25,23 @@ CORE := tests/native tests/rtmpcore tests/hls
 PLAIN := tests/conformance tests/control tests/test_layering.py tests/test_packaging.py
 
 test-unit: setup-test ## unit and integration tests
-	$(MAKE) -j2 --output-sync=target test-core test-pure test-plain
+	$(MAKE) -j2 --output-sync=target test-hls test-rtmp test-pure test-plain test-bench
+	$(MAKE) coverage
 	$(PYTEST) $(addprefix --ignore=,$(CORE) $(PLAIN))
-	$(PYTEST) tests/bench -m bench --benchmark-disable -q
 
 # Branch coverage of the two sans-IO packages must be complete; the rest runs without a tracer.
 test-core: setup-test ## the sans-IO core; 100 % branches of rtmpcore and hls
-	$(PY) -m coverage run -m pytest $(CORE) -q
+	$(MAKE) -j2 --output-sync=target test-hls test-rtmp
+	$(MAKE) coverage
+
+test-hls: setup-test
+	$(PY) -m coverage run --data-file=.coverage.hls -m pytest tests/hls -q
+
+test-rtmp: setup-test
+	$(PY) -m coverage run --data-file=.coverage.rtmp -m pytest tests/native tests/rtmpcore -q
+
+coverage:
+	$(PY) -m coverage combine -q .coverage.hls .coverage.rtmp
 	$(PY) -m coverage report
 
 test-pure: setup-test ## the Python twins behind the whole core
@@ -38,6 +49,9 @@ test-pure: setup-test ## the Python twins behind the whole core
 
 test-plain: setup-test ## what else knows no clock: the store, the conformance checker, the packages
 	$(PYTEST) $(PLAIN) -q
+
+test-bench: setup-test ## every benchmark once, for an instant: that it runs
+	$(PYTEST) tests/bench -m bench --benchmark-disable -q
 
 # What is judged is pace, on a machine that others may use too: a failure must be seen twice. The
 # summary names what was seen once.

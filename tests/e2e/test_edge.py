@@ -32,7 +32,7 @@ from pace_probe import PaceProbe
 from player_pages import player_page
 from scripted_publisher import Line, ScriptedPublisher
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 RECOVERS_S = 5.0
 RECONNECTS_S = 1.0
@@ -193,7 +193,6 @@ def judge(
         assert last["latency"] < 4, player.describe()
 
 
-@pytest.mark.long
 @pytest.mark.hard_cap(120)
 def test_a_viewer_changes_quality_at_an_edge(
     clip_of: Callable[[ClipSpec], Clip],
@@ -228,7 +227,6 @@ def test_a_viewer_changes_quality_at_an_edge(
             assert not played.console, player.describe()
 
 
-@pytest.mark.long
 @pytest.mark.hard_cap(210)
 def test_an_edge_keeps_the_rules_of_low_latency_hls(
     clip_of: Callable[[ClipSpec], Clip], tmp_path: Path, artifacts: Path
@@ -268,7 +266,7 @@ def test_an_edge_keeps_the_rules_of_low_latency_hls(
     "away_s",
     [
         pytest.param(1.0, id="at once"),
-        pytest.param(20.0, id="after 20 s", marks=pytest.mark.long),
+        pytest.param(20.0, id="after 20 s"),
     ],
 )
 @pytest.mark.hard_cap(120)
@@ -323,7 +321,6 @@ def test_a_page_whose_player_is_stuck_begins_anew(
             judge(players, figures)
 
 
-@pytest.mark.long
 @pytest.mark.hard_cap(120)
 def test_an_upstream_dies(
     clip_of: Callable[[ClipSpec], Clip],
@@ -379,7 +376,6 @@ def test_edge_workers_die(
             judge(players, figures)
 
 
-@pytest.mark.long
 @pytest.mark.hard_cap(120)
 def test_a_chain_adds_less_than_50_ms(
     viewers: Viewers, tmp_path: Path, figures: Callable[[str], None]
