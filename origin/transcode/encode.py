@@ -39,6 +39,7 @@ from origin.transcode import wire
 from origin.transcode.bitstream import FOURCC, BitstreamError, Repackager
 from origin.transcode.decode import TIME_BASE
 from origin.transcode.errors import TranscodeError
+from origin.transcode.priority import usual_priority
 from origin.transcode.rungs import ENCODERS
 
 av.logging.set_level(None)  # as in `decode`
@@ -296,7 +297,8 @@ class Encoder:
             context.max_b_frames = 0
             context.thread_count = _threads(rung, divisor)
             context.options = kind.options(rung, rates)
-            context.open()
+            with usual_priority():
+                context.open()
         except (av.FFmpegError, ValueError, NotImplementedError) as error:
             raise TranscodeError(f"{rung.encoder} cannot be opened: {_reason(error)}") from error
         self._repackager = Repackager(context.codec.canonical_name)

@@ -1,6 +1,7 @@
 """Fixtures of the end-to-end tests: real programs on one side, real strangers on the other.
 
 * Every test has a hard cap in seconds (`@pytest.mark.hard_cap(90)`, default 60), kept by SIGALRM.
+  One that hangs on in its clean-up, or where no signal is heard, ends the run with every stack.
 * A test whose program is missing is skipped by name, with one line that says what to install.
 * Figures (latency, stalls, counts) are printed at the end of the run, failed or not.
 * Evidence of a failure (screenshot, observations, logs) goes to test-artifacts/.
@@ -8,6 +9,7 @@
 Length of the OBS runs: `HEADRACE_E2E_SECONDS`, default 60.
 """
 
+import faulthandler
 import os
 import shutil
 import signal
@@ -22,14 +24,21 @@ from origin_process import ROOT, Origin, running_origin
 
 ARTIFACTS = ROOT / "test-artifacts"
 DEFAULT_CAP_S = 60.0
+AGAIN_S = 20.0
+"""A test that goes on after its cap, cleaning up, is told again every so often."""
+LAST_S = 90.0
+"""After so long the whole run ends: CI would only see that it takes too long."""
 WATCHED_S = float(os.environ.get("HEADRACE_E2E_SECONDS", "60"))
 
 FIGURES = pytest.StashKey[list[str]]()
+STDERR = pytest.StashKey[int]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "hard_cap(seconds): the test fails when it takes longer")
     config.stash[FIGURES] = []
+    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        config.stash[STDERR] = os.dup(2)
 
 
 def pytest_terminal_summary(
@@ -53,13 +62,17 @@ def hard_cap(request: pytest.FixtureRequest) -> Iterator[None]:
     seconds += max(0.0, WATCHED_S - 60.0)
 
     def over(_number: int, _frame: FrameType | None) -> None:
-        raise TimeoutError(f"the test took more than its {seconds:g} s")
+        pytest.fail(f"the test took more than its {seconds:g} s")  # no `except Exception` takes it
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
+    faulthandler.dump_traceback_later(
+        seconds + LAST_S, exit=True, file=request.config.stash[STDERR]
+    )
     try:
         yield
     finally:
+        faulthandler.cancel_dump_traceback_later()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
