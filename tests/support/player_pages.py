@@ -27,6 +27,7 @@ hls.loadSource(url);
 hls.attachMedia(video);
 window.headrace = {hls, video};
 """
+# Without its low-latency mode, which 5.2.12 has broken (docs/players.md).
 # What `chromium_player` reads of hls.js is not there; errors go where it looks for them.
 _SHAKA = """
 window.headrace = {video, hls: {on() {}, latency: 0, targetLatency: 0, playingDate: null}};
@@ -34,7 +35,7 @@ shaka.polyfill.installAll();
 const player = new shaka.Player();
 const report = (error) => console.error("shaka", error.code, error.data);
 player.addEventListener("error", ({detail}) => report(detail));
-player.configure({streaming: {lowLatencyMode: true}});
+player.configure({streaming: {lowLatencyMode: false}});
 player.attach(video).then(() => player.load(url)).catch(report);
 """
 _PAGE = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
