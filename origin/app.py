@@ -5,6 +5,7 @@
     process nursery
       |- broadcasts.run        store writes, ENDLISTs, freeing of media
       |- transcoding.run       one task per broadcast that has a ladder, and its worker process
+      |- slates.run            one task per broadcast whose publisher is awaited (origin/slate)
       |- relaying.run          one task per connection to another server (origin/relay)
       |- serve_http            listeners, one task per viewer connection
       |- RtmpServer.serve      listeners, one task per publisher
@@ -50,6 +51,8 @@ from origin.metrics import TranscodeMetrics
 from origin.relay.service import Relaying
 from origin.relay.tap import Taps
 from origin.rtmp.server import RtmpServer, RtmpServerSettings
+from origin.slate.clip import SlateError, check_file
+from origin.slate.show import Slates
 from origin.transcode import measure
 from origin.transcode.capacity import ESTIMATE
 from origin.transcode.service import TranscodeSettings, Transcoding
@@ -92,6 +95,7 @@ async def run(
     Cancellation: stops at once, without a drain; nothing outlives it.
     """
     raise_file_limit()
+    await _check_slate(settings)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with (
             _open_store(settings) as store,
@@ -151,6 +155,7 @@ class _Origin:
             timeline_settings=TimelineSettings(window_segments=settings.window_segments),
             reconnect_grace_s=settings.reconnect_grace_s,
         )
+        self._slates = _slates(settings, self._broadcasts)
         backend = OriginBackend(store=store, broadcasts=self._broadcasts, admin_token=admin_token)
         metrics = TranscodeMetrics()
         self._transcoding = _transcoding(settings, self._broadcasts, metrics)
@@ -208,6 +213,8 @@ class _Origin:
         """Start everything; returns when connections are accepted."""
         await process_nursery.start(self._broadcasts.run)
         await process_nursery.start(self._transcoding.run)
+        if self._slates is not None:
+            await process_nursery.start(self._slates.run)
         await process_nursery.start(self._relaying.run)
         await process_nursery.start(self._serve_http, http, https)
         await process_nursery.start(self._serve_rtmp, rtmp, rtmps)
@@ -290,6 +297,14 @@ def _transcoding(
     )
 
 
+def _slates(settings: Settings, broadcasts: Broadcasts) -> Slates | None:
+    if settings.slate is None:
+        return None
+    slates = Slates(settings.slate, after_s=settings.slate_after_s, end=broadcasts.end)
+    broadcasts.stand_in = slates.show
+    return slates
+
+
 async def _cut_short(signals: AsyncIterator[int], process_scope: trio.CancelScope) -> None:
     await anext(signals)
     log.warning("stopping at once")
@@ -313,6 +328,15 @@ def _admin_token(settings: Settings) -> AdminToken:
         return load_or_create_admin_token(settings.data / ADMIN_TOKEN_NAME)
     except StoreError as error:
         raise StartupError(str(error)) from error
+
+
+async def _check_slate(settings: Settings) -> None:
+    if settings.slate is None:
+        return
+    try:
+        await check_file(settings.slate)
+    except SlateError as error:
+        raise ConfigError(f"slate: {error}") from error
 
 
 def _certificate(settings: Settings) -> Certificate | None:

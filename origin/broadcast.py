@@ -12,7 +12,8 @@
 `end`) are synchronous: they change the state, the viewers' view of it and the publisher's
 connection at once, and leave what takes time to `run`, which one task of the process does:
 
-* a broadcast whose publisher does not come back in time ends;
+* a broadcast whose publisher does not come back in time ends; until then something may stand in for
+  it (`origin.slate`);
 * the store learns of each step, in order per stream, again and again while the disk refuses;
 * EXT-X-ENDLIST follows `END_DELAY_S` after the last parts, since hls.js (1.7.4) never loads parts
   that it first sees together with ENDLIST: it stalls one part before the end;
@@ -98,6 +99,14 @@ class Feed(Protocol):
         ...
 
 
+class StandIn(Protocol):
+    """What a broadcast asks of what is shown while its publisher is awaited."""
+
+    def stop(self) -> None:
+        """Publish what has come until now; nothing more will be. Synchronous; idempotent."""
+        ...
+
+
 class Ladder(Protocol):
     """What a broadcast asks of the maker of its transcoded renditions."""
 
@@ -126,6 +135,9 @@ class Broadcast:
 
     lost_due_s: float = 0.0
     """Trio time at which it ends unless its publisher, which it has lost, comes back."""
+
+    stand_in: StandIn | None = None
+    """What is shown instead meanwhile, if anything is."""
 
     packager: "Packager | None" = None
     """What makes its media, from one publisher to the next; made by its first one."""
@@ -182,6 +194,8 @@ class Broadcasts:
         reconnect_grace_s: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.stand_in: Callable[[Broadcast], StandIn | None] = _nothing
+        """Begins to show something in a broadcast that has just lost its publisher."""
         self._live_streams = live
         self._store = store
         self._timeline_settings = timeline_settings
@@ -220,6 +234,7 @@ class Broadcasts:
         if broadcast.feed is not None:
             raise AlreadyLiveError
         broadcast.feed = feed
+        _end_stand_in(broadcast)
         if self._lost.pop(stream_id, None) is not None:
             log.info("broadcast goes on", stream=stream_id)
         return broadcast
@@ -253,6 +268,7 @@ class Broadcasts:
         log.warning(
             "publisher lost", stream=broadcast.stream_id, grace_s=round(self._reconnect_grace_s, 3)
         )
+        broadcast.stand_in = self.stand_in(broadcast)
 
     def open_media(self, broadcast: Broadcast) -> LiveRendition:
         """Begin to serve a live broadcast; call it when its first media has just arrived.
@@ -322,6 +338,7 @@ class Broadcasts:
             try:
                 if feed is not None:
                     feed.stop(reason, for_good=for_good)
+                _end_stand_in(broadcast)
             finally:
                 if broadcast.packager is not None:
                     broadcast.packager.finish()  # its last parts, before the end of the playlist
@@ -468,6 +485,16 @@ class Broadcasts:
     def _wake(self) -> None:
         changed, self._changed = self._changed, trio.Event()
         changed.set()
+
+
+def _nothing(_broadcast: Broadcast) -> None:
+    return None
+
+
+def _end_stand_in(broadcast: Broadcast) -> None:
+    stand_in, broadcast.stand_in = broadcast.stand_in, None
+    if stand_in is not None:
+        stand_in.stop()
 
 
 def _awaits_endlist(broadcast: Broadcast) -> bool:

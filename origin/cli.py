@@ -66,6 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     metavar="SECONDS",
     help="Wait so long for a publisher that was lost.  [default: 60]",
 )
+@click.option("--slate", metavar="FILE", help="Picture or clip to show meanwhile.")
 @click.option("--demo", is_flag=True, default=None, help="Publish a built-in demo broadcast.")
 @click.option("--log-format", metavar="text|json", help="Log lines on stderr.  [default: text]")
 @version_option(PROGRAM)

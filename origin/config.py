@@ -110,6 +110,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a broadcast waits for a publisher whose connection was lost, seconds; 0: not at all.
     One that says that it ends (OBS's "stop streaming") is not waited for."""
 
+    slate: Path | None = None
+    """Picture, or clip of which the first ten seconds are shown again and again, that viewers see
+    while a lost publisher is awaited. None: the last picture stands."""
+
+    slate_after_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 1.0
+    """How long a publisher is away before viewers see the slate, seconds. One whose line was cut
+    counts as away when another connection takes over, or after `publish_timeout_s`."""
+
     publish_policy: Literal["refuse", "takeover"] = "refuse"
     """What becomes of a second publisher of a stream while the first one sends."""
 

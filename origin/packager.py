@@ -66,6 +66,8 @@ class Packager:
         self._broadcasts = broadcasts
         self._segmenter_settings = segmenter_settings
         self._transcoding = transcoding
+        self.tracks: Tracks | None = None
+        """What the present publisher sends, or the last one sent; None before any media."""
         self._segmenter: Segmenter | None = None
         self._rendition: LiveRendition | None = None
         self._ladder: Ladder | None = None
@@ -117,6 +119,7 @@ class Packager:
                 self._ladder.close()
 
     def _change_tracks(self, tracks: Tracks) -> None:
+        self.tracks = tracks
         if self._segmenter is None:
             self._segmenter = self._open(tracks)
         if tracks.has_others and self._multitrack is not None:

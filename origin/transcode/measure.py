@@ -15,8 +15,6 @@ May import trio and origin's own; not av, which only the child loads.
 import hashlib
 import importlib.metadata
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +25,7 @@ import structlog
 import trio
 
 from origin.transcode.capacity import Capacity, Costs
-from origin.transcode.child import ROOT, worker_environment
+from origin.transcode.child import ChildError, run_child
 from origin.transcode.machine import processor_name, usable_cores, video_devices
 from origin.transcode.rungs import (
     AUTO_ORDER,
@@ -52,8 +50,7 @@ TRY_TIMEOUT_S: Final = 15.0
 MAX_OUTPUT_BYTES: Final = 64 * 1024
 """Of a trial: its result is JSON of one or two."""
 
-NICENESS: Final = 10
-"""Of the trial: live broadcasts go first."""
+TRIAL: Final = "origin.transcode.trial"
 
 _FORMAT: Final = 1
 
@@ -265,40 +262,10 @@ async def _trial(*words: str, timeout_s: float) -> bytes:
     Raises:
         MeasureError: It could not be started, did not end well, or not in time.
     """
-    output = b""
-    command = [sys.executable, "-m", "origin.transcode.trial", *words]
     try:
-        process = await trio.lowlevel.open_process(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=ROOT,
-            env=worker_environment(),
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise MeasureError(f"a trial cannot be started: {error.strerror or error}") from error
-    assert process.stdout is not None
-    try:
-        with suppress(OSError):  # it is gone already
-            os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
-        with trio.move_on_after(timeout_s) as scope:
-            async with process.stdout:
-                while data := await process.stdout.receive_some():
-                    output += data
-                    if len(output) > MAX_OUTPUT_BYTES:
-                        raise MeasureError("a trial prints without end")
-            await process.wait()
-    finally:
-        process.kill()  # no effect on one that has ended
-        with trio.CancelScope(shield=True):  # SIGKILL is prompt
-            await process.wait()
-    if scope.cancelled_caught:
-        raise MeasureError(f"a trial took more than {timeout_s:g} s")
-    if process.returncode != 0:
-        raise MeasureError(f"a trial ended with exit code {process.returncode}")
-    return output
+        return await run_child(TRIAL, *words, timeout_s=timeout_s, max_bytes=MAX_OUTPUT_BYTES)
+    except ChildError as error:
+        raise MeasureError(f"a trial {error}") from error
 
 
 def fingerprint() -> Fingerprint:

@@ -11,12 +11,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from child_process import wait_until
 from chromium_player import Playback, Viewers
 from cut_line import CutLine
 from ffmpeg_cli import need_ffmpeg, publish_with_ffmpeg
+from ladder_origin import running_ladder, wait_listed
 from media_clips import Clip, ClipSpec
 from obs_studio import HEIGHT, START_TIMEOUT_S, WIDTH, ObsOutput, need_obs, running_obs
 from origin_process import Origin, running_origin
+from slate_files import make_still
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
@@ -86,6 +89,71 @@ def test_a_publisher_is_killed_and_started_again(
         played = page.watch_on(8)
         assert page.page.evaluate("window.theSame === headrace.hls"), page.describe()
     check(played, absent_s, figures)
+
+
+COLOUR_JS = """() => {
+  const canvas = new OffscreenCanvas(1, 1);
+  const paper = canvas.getContext("2d");
+  const video = document.querySelector("video");
+  paper.drawImage(video, video.videoWidth / 2, video.videoHeight / 2, 1, 1, 0, 0, 1, 1);
+  return [...paper.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+}"""
+
+
+@pytest.mark.hard_cap(90)
+@pytest.mark.parametrize("height", [720, 360])
+def test_a_slate_is_seen_until_the_publisher_is_back(
+    clip_of: Callable[[ClipSpec], Clip],
+    viewers: Viewers,
+    tmp_path: Path,
+    figures: Callable[[str], None],
+    height: int,
+) -> None:
+    """A green picture, in the source's codec or as a rung of the ladder, in the same player."""
+    need_ffmpeg()
+    (tmp_path / "origin").mkdir()
+    slate = make_still(tmp_path / "slate.png")
+    clip = clip_of(ClipSpec(name="slate", duration_s=30.0, b_frames=2, width=1280, height=720))
+    with ExitStack() as stack:
+        origin = stack.enter_context(
+            running_ladder(
+                tmp_path / "origin", "360p", "--slate", str(slate), "--reconnect-grace-s", "60"
+            )
+        )
+        stream = origin.create_stream("slate")
+        url = origin.publish_url(stream.key)
+        first = stack.enter_context(publish_with_ffmpeg(clip.path, url, tmp_path / "first.log"))
+        wait_listed(origin, stream, ["source", "360p"], timeout_s=20)
+        page = stack.enter_context(viewers.viewer("slate"))
+        page.open(origin.watch_url(stream))
+        page.wait_playing()
+        page.choose(next(name for name in page.qualities() if name.startswith(str(height))))
+        page.wait_height(height, timeout_s=10)
+        page.watch_on(2)
+        page.page.evaluate("window.theSame = headrace.hls")
+
+        def is_green() -> bool:
+            red, green, blue = page.page.evaluate(COLOUR_JS)
+            return bool(green > 120 and max(red, blue) < 60)
+
+        assert not is_green()
+        first.send_signal(signal.SIGKILL)
+        gone_s = time.monotonic()
+        wait_until(is_green, timeout_s=8, what="the slate is seen")
+        seen_s = time.monotonic()
+        during = page.watch_on(6)
+        assert is_green()
+        stack.enter_context(publish_with_ffmpeg(clip.path, url, tmp_path / "second.log"))
+        origin.child.wait_for_log("broadcast goes on", timeout_s=10)
+        back_s = time.monotonic()
+        wait_until(lambda: not is_green(), timeout_s=8, what="the publisher is seen again")
+        figures(
+            f"slate seen after {seen_s - gone_s:.1f} s, gone {time.monotonic() - back_s:.1f} s"
+            f" after the return; {during.summary()}"
+        )
+        played = page.watch_on(6)
+        assert page.page.evaluate("window.theSame === headrace.hls"), page.describe()
+    check(played, seen_s - gone_s, figures)
 
 
 @pytest.mark.hard_cap(180)

@@ -23,7 +23,7 @@ from certificates import make_pair
 from media_clips import ClipSpec, make_clip
 from structlog.testing import capture_logs
 
-from edge.process.errors import StartupError
+from edge.process.errors import ConfigError, StartupError
 from origin import app
 from origin.config import Settings
 from origin.rtmp.client import Publisher, PublisherError, PublishRefusedError, open_publisher
@@ -383,6 +383,14 @@ async def test_a_taken_port_is_named_in_one_line(tmp_path: Path) -> None:
 async def test_a_host_that_is_nowhere_is_named_in_one_line(tmp_path: Path) -> None:
     settings = Settings(http="192.0.2.1:0", rtmp="127.0.0.1:0", data=tmp_path / "data")
     with pytest.raises(StartupError, match=r"^cannot listen for HTTP on 192\.0\.2\.1:0: "):
+        await app.run(settings)
+
+
+async def test_a_slate_that_is_no_picture_is_refused_at_the_start(tmp_path: Path) -> None:
+    text = tmp_path / "slate.png"
+    text.write_text("be right back")
+    settings = Settings(http="127.0.0.1:0", rtmp="127.0.0.1:0", data=tmp_path, slate=text)
+    with pytest.raises(ConfigError, match=r"^slate: .*slate\.png is neither a picture nor a clip"):
         await app.run(settings)
 
 

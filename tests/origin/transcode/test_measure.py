@@ -11,6 +11,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
+from origin.transcode import child
 from origin.transcode import measure as module
 from origin.transcode.capacity import ESTIMATE, Costs, EncodeCost
 from origin.transcode.machine import usable_cores
@@ -61,7 +62,7 @@ def trial(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Play:
         folder = tmp_path / "tree" / "origin" / "transcode"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "trial.py").write_text("import json, os, sys, time\n" + script)
-        monkeypatch.setattr(module, "ROOT", tmp_path / "tree")
+        monkeypatch.setattr(child, "ROOT", tmp_path / "tree")
         monkeypatch.setenv("PYTHONPATH", str(tmp_path / "tree"))
 
     return play
