@@ -10,7 +10,7 @@ tags. A clip is a loop of their bodies::
     video  |config| IDR P P P ... |          again and again, `FRAME_MS` a picture
     audio  |config| frame frame ... |        the same on its own clock; see `Clip.messages`
 
-Bounds: `MAX_CLIP_BYTES` a clip, `CODE_TIMEOUT_S` to make it.
+Bounds: `MAX_CLIP_BYTES` a clip, `MAX_PIXELS` its picture, `CODE_TIMEOUT_S` to make it.
 
 May import rtmpcore and origin's own; never av.
 """
@@ -37,6 +37,9 @@ FRAME_MS: Final = 1_000 // FPS
 
 MAX_CLIP_BYTES: Final = 16 * 1024 * 1024
 """Most that one loop takes, coded: ten seconds of some 13 Mbit/s."""
+
+MAX_PIXELS: Final = 4096 * 2304
+"""Largest picture, lines times columns: what a publisher claims decides what a slate costs."""
 
 CHECK_TIMEOUT_S: Final = 15.0
 CODE_TIMEOUT_S: Final = 60.0
@@ -154,6 +157,8 @@ async def make_clip(path: Path, wanted: Format) -> Clip:
     Cancellation: kills the child.
     Cost: about a second of CPU time in a child for a still picture of 1080p, some for a clip.
     """
+    if wanted.video is not None and wanted.video[1] * wanted.video[2] > MAX_PIXELS:
+        raise SlateError(f"no slate as {wanted}: the picture is too large")
     words = [
         "-" if track is None else ":".join(map(str, track))
         for track in (wanted.video, wanted.audio)

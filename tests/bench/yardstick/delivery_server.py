@@ -5,7 +5,8 @@ r"""What `yard_server.c` serves, by our own server: the same objects, by way of 
 
 BURST is `HttpSettings.requests_burst`. It prints "ready" when it listens, with TLS if a
 certificate is given, and runs until SIGTERM. The application stands where `HlsApp` does:
-synchronous lookups, gates and lives; packaging is measured elsewhere.
+synchronous lookups, gates and lives; packaging is measured elsewhere. malloc and the collector are
+set as in our programs.
 """
 
 import sys
@@ -22,6 +23,7 @@ from edge.http.server import serve_http
 from edge.http.settings import HttpSettings
 from edge.http.tls import Certificate
 from edge.life import Life
+from edge.process.memory import calm_collector, keep_pages
 from edge.table import ResponseTable
 
 ROOT = "/api/streams/s/source/"
@@ -112,4 +114,6 @@ async def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    keep_pages()
+    calm_collector()
     trio.run(main, sys.argv[1:])

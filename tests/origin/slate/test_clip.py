@@ -155,6 +155,11 @@ async def test_a_clip_that_takes_too_much_is_refused(
         await make_clip(moving, Format(AVC, AAC))
 
 
+async def test_a_publisher_cannot_ask_for_a_huge_picture(moving: Path) -> None:
+    with pytest.raises(SlateError, match=r"^no slate as avc1 4096x2306: the picture is too large$"):
+        await make_clip(moving, Format(("avc1", 4096, 2306), None))
+
+
 async def test_a_coder_that_hangs_is_ended(moving: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "CODE_TIMEOUT_S", 0.05)
     with pytest.raises(SlateError, match=r"moving\.mp4 took more than 0\.05 s$"):
