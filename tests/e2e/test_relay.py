@@ -11,7 +11,7 @@ from hls_probe import HlsProbe, judge
 from media_clips import Clip, ClipSpec
 from origin_process import CreatedStream, HttpClient, Origin, running_origin
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 SPEC = ClipSpec(name="relayed", b_frames=2, duration_s=8.0)
 

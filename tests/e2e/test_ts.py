@@ -20,7 +20,7 @@ from origin_process import CreatedStream, Origin
 from player_pages import player_page
 from ts_reader import Continuity, adts_frames, read_segment
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 SPEC = ClipSpec(name="ts", b_frames=2, duration_s=14.0)
 AVC, AAC = 0x1B, 0x0F
@@ -94,7 +94,6 @@ def test_every_picture_and_sound_is_in_the_segments(live: Live, tmp_path: Path) 
     assert ffprobe_warnings(whole) == ""
 
 
-@pytest.mark.long
 @pytest.mark.hard_cap(60)
 def test_ffmpeg_follows_the_broadcast_to_its_end(live: Live) -> None:
     argv = ["ffmpeg", "-hide_banner", "-nostdin", "-v", "warning", "-stats"]
@@ -107,7 +106,6 @@ def test_ffmpeg_follows_the_broadcast_to_its_end(live: Live) -> None:
     assert live.clip.pictures - 180 <= frames <= live.clip.pictures, "but for where it began"
 
 
-@pytest.mark.long
 @pytest.mark.hard_cap(60)
 def test_mpv_plays_it_to_its_end(live: Live, tmp_path: Path) -> None:
     need_programs("mpv")
