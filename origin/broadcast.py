@@ -233,8 +233,8 @@ class Broadcasts:
         broadcast = self._live.get(stream_id) or self.start(stream_id)
         if broadcast.feed is not None:
             raise AlreadyLiveError
+        _end_stand_in(broadcast)  # first: a bug in it must not leave a feed that nobody closes
         broadcast.feed = feed
-        _end_stand_in(broadcast)
         if self._lost.pop(stream_id, None) is not None:
             log.info("broadcast goes on", stream=stream_id)
         return broadcast

@@ -65,12 +65,15 @@ class Slates:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Show until cancelled."""
-        async with trio.open_nursery() as self._nursery:
-            task_status.started()
-            await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                await trio.sleep_forever()
+        finally:  # publishers may outlive this when all is cancelled at once
+            self._nursery = None
 
     def show(self, broadcast: Broadcast) -> "Show | None":
-        """Begin to stand in for a publisher that has just gone; None if it had sent no media."""
+        """Begin to stand in for a publisher that has just gone; None: there is nothing to show."""
         packager = broadcast.packager
         if packager is None or packager.tracks is None or self._nursery is None:
             return None

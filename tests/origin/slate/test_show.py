@@ -13,7 +13,7 @@ from edge.live import LiveStreams
 from hls import TimelineSettings
 from hls.segmenter_settings import SegmenterSettings
 from origin.bridge import Bridge
-from origin.broadcast import SOURCE, Broadcast, Broadcasts
+from origin.broadcast import SOURCE, Broadcasts
 from origin.packager import Packager
 from origin.slate.clip import Clip, Format, SlateError, Track, make_clip
 from origin.slate.show import MAX_CLIPS, Slates
@@ -225,6 +225,35 @@ async def test_a_bug_ends_its_broadcast_and_no_other(
     assert house.broadcasts.live("s") is not None
 
 
+async def test_a_slate_that_cannot_be_stopped_does_not_lock_the_stream(
+    house: House, clip: Clip, autojump_clock: MockClock
+) -> None:
+    class Stuck:
+        def stop(self) -> None:
+            raise ZeroDivisionError
+
+    publisher = Publisher(house, clip)
+    house.lose(publisher)
+    publisher.broadcast.stand_in = Stuck()
+    with pytest.raises(ZeroDivisionError):
+        Publisher(house, clip)
+    assert Publisher(house, clip).broadcast is publisher.broadcast
+
+
+async def test_a_publisher_that_goes_after_all_was_cancelled_is_not_stood_in_for(
+    clip: Clip, autojump_clock: MockClock
+) -> None:
+    house = House()
+    slates = house.slates()
+    house.broadcasts.stand_in = slates.show
+    async with trio.open_nursery() as nursery:
+        await nursery.start(slates.run)
+        publisher = Publisher(house, clip)
+        nursery.cancel_scope.cancel()
+    house.lose(publisher)
+    assert publisher.broadcast.stand_in is None
+
+
 async def test_clips_are_made_one_at_a_time_and_few_are_kept(
     clip: Clip, autojump_clock: MockClock
 ) -> None:
@@ -254,9 +283,7 @@ async def test_a_show_that_is_stopped_at_every_step_leaves_the_packager_whole(
         house.broadcasts.stand_in = slates.show
         async with trio.open_nursery() as nursery:
             await nursery.start(slates.run)
-            lost: Broadcast = Publisher(house, clip).broadcast
-            lost.packager.interrupt()  # type: ignore[union-attr]
-            house.broadcasts.lose(lost)
+            house.lose(Publisher(house, clip))
             await trio.sleep(AFTER_S + at_ms / 1_000)
             Publisher(house, clip)
             breaks = house.playlist().count("#EXT-X-DISCONTINUITY\n")
