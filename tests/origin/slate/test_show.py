@@ -149,6 +149,18 @@ async def test_it_comes_at_its_own_pace(
     assert abs(house.edge_ms() - begin_ms - 4_000) <= 200
 
 
+async def test_what_is_half_cut_is_seen_before_the_next_publisher_has_media(
+    house: House, clip: Clip, autojump_clock: MockClock
+) -> None:
+    publisher = Publisher(house, clip)
+    house.lose(publisher)
+    await trio.sleep(AFTER_S + 4.3 + 0.31)  # the clip is made in 0.3 s, before it is due
+    begin_ms = house.edge_ms()
+    assert publisher.broadcast.stand_in is not None
+    publisher.broadcast.stand_in.stop()
+    assert 0 < house.edge_ms() - begin_ms < 200
+
+
 async def test_a_publisher_that_is_back_at_once_sees_none_of_it(
     house: House, clip: Clip, autojump_clock: MockClock
 ) -> None:
