@@ -16,7 +16,8 @@ said until a call has come back short. A connection that has something to do sta
 queue; its turn is bounded (`TURN_*`), and so is a step (`budget_us`).
 
 Memory: an idle connection is one `Conn` (some 300 bytes); a parked one has its request too; one
-that sends has nothing more, as the bytes are the table's. An `Answer` is pinned by the table and by
+that sends has nothing more, as the bytes are the table's. What is read stands in one buffer of all
+(`scratch`) while its connection has its turn; only what is left of it afterwards is kept apart. An `Answer` is pinned by the table and by
 everybody who sends it: what is dropped meanwhile is freed when the last of them is done. Frees wait
 for the end of the step, where the GIL is held.
 
@@ -30,7 +31,7 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.uio cimport iovec
@@ -201,6 +202,7 @@ cdef class Reactor:
     cdef char[MAX_DATE_BYTES] date
     cdef int date_bytes
     cdef uchar[MAX_PLAIN_HEAD_BYTES + 64] key
+    cdef uchar[INPUT_BYTES] scratch # the input of the connection that has its turn, if it has none
     cdef char[SAMPLES * SAMPLE_BYTES] samples
     cdef int[SAMPLES] sample_bytes
     cdef int sample_count, next_sample
@@ -452,10 +454,29 @@ cdef class Reactor:
 
     cdef bint work(self, int64_t budget_us) noexcept nogil:
         cdef int64_t until_us = monotonic_us() + budget_us
-        cdef int count, index, turns = 0
+        cdef int turns = 0
+        cdef Conn *conn
+        self.expire()
+        while self.look() > 0 or self.run_first != NULL:
+            while self.run_first != NULL:
+                if self.event_count >= MAX_EVENTS - 8:
+                    return True
+                turns += 1
+                if turns % TURNS_A_LOOK == 0 and monotonic_us() >= until_us:
+                    return True
+                conn = self.run_first
+                self.dequeue(conn)
+                self.turn(conn)
+                self.keep(conn)
+            if self.event_count:  # for Python, whose answers somebody may wait for
+                return False
+        return False
+
+    cdef int look(self) noexcept nogil:
+        """Put those of whom epoll tells something into the run queue; how many there were."""
+        cdef int index, count = epoll_wait(self.epoll, self.batch, BATCH, 0)
         cdef epoll_event *event
         cdef Conn *conn
-        count = epoll_wait(self.epoll, self.batch, BATCH, 0)
         for index in range(count):
             event = &self.batch[index]
             conn = <Conn *>event.data.ptr
@@ -472,17 +493,7 @@ cdef class Reactor:
                     self.leave(conn)
             elif conn.queue == NO_QUEUE:
                 self.enqueue(conn)
-        self.expire()
-        while self.run_first != NULL:
-            if self.event_count >= MAX_EVENTS - 8:
-                return True
-            turns += 1
-            if turns % TURNS_A_LOOK == 0 and monotonic_us() >= until_us:
-                return True
-            conn = self.run_first
-            self.dequeue(conn)
-            self.turn(conn)
-        return count == BATCH
+        return count
 
     cdef void expire(self) noexcept nogil:
         cdef int timer
@@ -601,8 +612,7 @@ cdef class Reactor:
         if conn.input_bytes:
             memmove(conn.input, conn.input + conn.head_bytes, conn.input_bytes)
         else:
-            free(conn.input)
-            conn.input = NULL
+            self.drop_input(conn)
         conn.head_bytes = 0
 
     cdef int send(self, Conn *conn, size_t *moved) noexcept nogil:
@@ -702,15 +712,15 @@ cdef class Reactor:
         cdef size_t went = 0
         cdef int state
         cdef size_t room = INPUT_BYTES - conn.input_bytes
-        cdef uchar *grown
         if not conn.readable:
             self.rest(conn)
             return False
-        grown = <uchar *>realloc(conn.input, INPUT_BYTES)
-        if grown == NULL:
-            self.end(conn, FAILED)
-            return False
-        conn.input = grown
+        if conn.input == NULL:
+            conn.input = self.scratch
+        elif conn.input != self.scratch:  # the rest of what was kept comes behind it
+            memcpy(self.scratch, conn.input, conn.input_bytes)
+            free(conn.input)
+            conn.input = self.scratch
         if conn.ssl != NULL:
             state = tls_receive(conn.ssl, conn.input + conn.input_bytes, room, &went, NULL)
             if state != TLS_OK:
@@ -753,15 +763,11 @@ cdef class Reactor:
         if self.draining:  # a request that was there already has had its answer
             self.say_goodbye(conn)
             return
-        free(conn.input)
-        conn.input = NULL
+        self.drop_input(conn)
         if conn.timer != IDLE_TIMER:
             self.set_timer(conn, IDLE_TIMER)
 
     cdef void park(self, Conn *conn, Entry *entry) noexcept nogil:
-        cdef uchar *shrunk = <uchar *>realloc(conn.input, conn.input_bytes)
-        if shrunk != NULL:  # it always is when it becomes smaller
-            conn.input = shrunk
         self.set_timer(conn, NO_TIMER)
         conn.queue = WAITERS
         conn.entry = entry
@@ -825,9 +831,7 @@ cdef class Reactor:
         if conn.ssl != NULL:
             tls_shutdown(conn.ssl)
         shutdown(conn.fd, SHUT_WR)
-        free(conn.input)
-        conn.input = NULL
-        conn.input_bytes = 0
+        self.drop_input(conn)
         conn.readable = True
         self.set_timer(conn, LINGER_TIMER)
 
@@ -850,6 +854,8 @@ cdef class Reactor:
     cdef void give_back(self, Conn *conn) noexcept nogil:
         """The request in front is Python's, and the connection with it."""
         cdef Event *event = &self.events[self.event_count]
+        if not self.keep(conn):
+            return
         self.event_count += 1
         self.returned += 1
         event.kind = RETURNED
@@ -887,8 +893,7 @@ cdef class Reactor:
         if conn.answer != NULL:
             self.unpin(conn.answer)
             conn.answer = NULL
-        free(conn.input)
-        conn.input = NULL
+        self.drop_input(conn)
         if conn.all_prev != NULL:
             conn.all_prev.all_next = conn.all_next
         else:
@@ -902,6 +907,27 @@ cdef class Reactor:
         self.connections -= 1
 
     # -- small parts
+
+    cdef bint keep(self, Conn *conn) noexcept nogil:
+        """At the end of a turn, give a connection its own copy of what is left of its input."""
+        cdef uchar *own
+        if conn.input != self.scratch:
+            return True
+        own = <uchar *>malloc(conn.input_bytes)
+        if own == NULL:
+            if conn.queue == WAITERS:
+                self.unpark(conn)
+            self.end(conn, FAILED)
+            return False
+        memcpy(own, self.scratch, conn.input_bytes)
+        conn.input = own
+        return True
+
+    cdef void drop_input(self, Conn *conn) noexcept nogil:
+        if conn.input != self.scratch:
+            free(conn.input)
+        conn.input = NULL
+        conn.input_bytes = 0
 
     cdef void enqueue(self, Conn *conn) noexcept nogil:
         conn.queue = RUN

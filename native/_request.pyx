@@ -8,6 +8,7 @@ twin raises are verdicts here: a step returns PLAIN to go on, or what the kernel
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy, memset, strlen
 
 from native._types import NotPlain, PlainRequest
@@ -83,6 +84,25 @@ cdef inline Span run(Cursor *cursor, uint8_t place) noexcept nogil:
         at += 1
     span.size = at - span.at
     cursor.at = at
+    return span
+
+
+cdef inline Span run_of_value(Cursor *cursor) noexcept nogil:
+    """`run` for IN_VALUE, eight bytes at a time: most of a head is values."""
+    cdef const uint8_t *begin = cursor.at
+    cdef uint64_t word, flipped
+    cdef Span span
+    while cursor.end - cursor.at >= 8:
+        memcpy(&word, cursor.at, 8)
+        flipped = word ^ <uint64_t>0x7F7F7F7F7F7F7F7F
+        # The top bit of a byte: it is over 0x7F, it borrows below 0x20, or it is 0x7F. A borrow
+        # may mark a byte behind one that is marked rightly: never none.
+        if (word | (word - <uint64_t>0x2020202020202020) | (flipped - <uint64_t>0x0101010101010101)) & <uint64_t>0x8080808080808080:
+            break
+        cursor.at += 8
+    span = run(cursor, IN_VALUE)
+    span.size += span.at - begin
+    span.at = begin
     return span
 
 
@@ -310,7 +330,7 @@ cdef int read_fields(Fields *fields, Cursor *cursor) noexcept nogil:
         fields.count += 1
         if verdict != PLAIN or fields.count > MAX_FIELDS or is_odd_field(name):
             return ODD
-        value = stripped(run(cursor, IN_VALUE))
+        value = stripped(run_of_value(cursor))
         verdict = take_text(cursor, b"\r\n")
         if verdict != PLAIN:
             return verdict

@@ -55,8 +55,9 @@ PREFIX = b"/api/streams/"
 MAX_RECEIVED_BYTES = 4096
 """A connection that has sent more before it is adopted stays with h11."""
 
-STEP_BUDGET_US = 2_000
-"""One turn of the reactor; between two of them everybody else has theirs."""
+STEP_BUDGET_US = 8_000
+"""One turn of the reactor; between two of them everybody else has theirs. Python's part of a turn
+takes some 0.13 ms where the reactor has used the caches, so of a busy core 2 % at 8 ms, 6 % at 2."""
 
 MAX_KEYS_OF_A_LIFE = 64
 """Keys under which answers of one life are kept; more are answered and forgotten. A version of a

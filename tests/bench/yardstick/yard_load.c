@@ -31,7 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HEAD = 2048, BATCH = 1024, STALL_MS = 1000, MAX_PARTS = 4096, CONNECT_AT_ONCE = 200 };
+enum { HEAD = 3072 /* a playlist's answer in one call */, BATCH = 1024, STALL_MS = 1000, MAX_PARTS = 4096, CONNECT_AT_ONCE = 200 };
 
 struct client {
     int fd;
@@ -188,10 +188,12 @@ static void take(struct client *client) {
             fail(client, size == 0 ? "end" : "receive");
             return;
         }
-        if (client->in_body && client->body_left == 0)
-            answered(client);
         if (size < 0)
             return;
+        if (client->in_body && client->body_left == 0) {
+            answered(client);
+            return; /* nothing can have come before the server has the next request */
+        }
     }
 }
 
