@@ -57,7 +57,7 @@ MAX_RECEIVED_BYTES = 4096
 
 STEP_BUDGET_US = 8_000
 """One turn of the reactor; between two of them everybody else has theirs. Python's part of a turn
-takes some 0.13 ms where the reactor has used the caches, so of a busy core 2 % at 8 ms, 6 % at 2."""
+takes some 0.13 ms where the reactor has used the caches: of a busy core 2 % at 8 ms, 6 % at 2."""
 
 MAX_KEYS_OF_A_LIFE = 64
 """Keys under which answers of one life are kept; more are answered and forgotten. A version of a
