@@ -112,7 +112,10 @@ def byte_view(data: "Buffer") -> memoryview:
         TypeError: The object has no buffer.
         BufferError: The buffer has gaps.
     """
-    view = memoryview(data)
+    try:
+        view = memoryview(data)
+    except TypeError as error:  # memoryview names itself in front of what C says
+        raise TypeError(str(error).removeprefix("memoryview: ")) from None
     if not view.c_contiguous:
         raise BufferError("memoryview: underlying buffer is not C-contiguous")
     return view.cast("B")

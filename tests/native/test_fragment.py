@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from native import FragmentSample, TrackRun
@@ -198,6 +198,9 @@ WILD_RUNS = (
 )
 
 
+@example(number=1, runs=[RUN._replace(samples=[SAMPLE._replace(data=None)])])
+@example(number=1, runs=[RUN._replace(samples=[SAMPLE._replace(data="text")])])
+@example(number=1, runs=[RUN._replace(samples=[SAMPLE._replace(data=memoryview(b"abcd")[::2])])])
 @given(number=WILD | st.just(1), runs=st.lists(WILD_RUNS, max_size=3) | st.none())
 def test_twins_refuse_the_same(python_twin: "Twin", c_twin: "Twin", number: Any, runs: Any) -> None:
     def attempt(twin: "Twin") -> bytes | tuple[str, str]:
