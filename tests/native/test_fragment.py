@@ -171,6 +171,10 @@ def test_twins_write_the_same(
     assert c_twin.write_fragment(number, runs) == python_twin.write_fragment(number, runs)
 
 
+def _sample_of(data: Any) -> FragmentSample:
+    return SAMPLE._replace(data=data)
+
+
 WILD_INTEGERS = st.integers(-(2**70), 2**70) | st.sampled_from(
     [-1, 0, 1, 2**31 - 1, 2**31, -(2**31), -(2**31) - 1, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64]
 )
@@ -198,9 +202,9 @@ WILD_RUNS = (
 )
 
 
-@example(number=1, runs=[RUN._replace(samples=[SAMPLE._replace(data=None)])])
-@example(number=1, runs=[RUN._replace(samples=[SAMPLE._replace(data="text")])])
-@example(number=1, runs=[RUN._replace(samples=[SAMPLE._replace(data=memoryview(b"abcd")[::2])])])
+@example(number=1, runs=[RUN._replace(samples=[_sample_of(None)])])
+@example(number=1, runs=[RUN._replace(samples=[_sample_of("text")])])
+@example(number=1, runs=[RUN._replace(samples=[_sample_of(memoryview(b"abcd")[::2])])])
 @given(number=WILD | st.just(1), runs=st.lists(WILD_RUNS, max_size=3) | st.none())
 def test_twins_refuse_the_same(python_twin: "Twin", c_twin: "Twin", number: Any, runs: Any) -> None:
     def attempt(twin: "Twin") -> bytes | tuple[str, str]:
