@@ -4,7 +4,7 @@ PYTEST := $(PY) -m pytest
 
 .PHONY: help run setup setup-test test test-unit test-core test-hls test-rtmp coverage test-pure \
   test-plain test-bench test-e2e test-long \
-  soak soak-ladder conformance bench bench-delivery flame check fix fuzz sanitize clean
+  soak soak-ladder conformance bench bench-delivery bench-chat flame check fix fuzz sanitize clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -78,6 +78,9 @@ bench: setup-test ## benchmarks; run alone on the machine
 
 bench-delivery: setup-test ## delivery against nginx and a bare C server; run alone on the machine
 	$(PYTEST) tests/bench/test_bench_delivery.py -m bench -s -q
+
+bench-chat: setup-test ## ten thousand people in a room against a bare send loop; run alone on the machine
+	$(PYTEST) tests/bench/test_bench_room.py -m bench -s -q
 
 flame: setup-test ## draw docs/delivery.svg anew (Debian: linux-perf)
 	$(PY) tests/bench/yardstick/flame.py docs/delivery.svg

@@ -19,6 +19,7 @@ EXTENSIONS: dict[str, list[str]] = {
     "native._request": [],
     "native._tls": ["ssl", "crypto"],
     "native._reactor": [],
+    "native._fanout": [],
 }
 SANITIZE = os.environ.get("HEADRACE_SANITIZE", "")
 DIRECTIVES = {

@@ -6,12 +6,14 @@ ever kept in clear: a stream key leaves this package once, when it is made. The 
 (`Relays`), since the services that they belong to want to be shown them.
 
 The files, lowest first: errors, model, keys, database (the SQLite file), queries (its statements),
-store (the interface), sqlite (the store in that file), admin_token.
+store (the interface), sqlite (the store in that file), admin_token. Chat has its own of each:
+chat_model, chat_store (the interface), chat_queries, chat_sqlite (`SqliteStore.chat`).
 
 May import: trio, msgspec, the standard library. Never: rtmpcore, hls, edge, origin, av.
 """
 
 from control.admin_token import AdminToken, load_or_create_admin_token
+from control.chat_store import ChatStore
 from control.errors import ControlError, StoreError, UnknownStreamError
 from control.keys import hash_key, is_stream_id, is_stream_key, new_stream_id, new_stream_key
 from control.model import Relays, Stream, StreamStatus
@@ -20,6 +22,7 @@ from control.store import Store
 
 __all__ = [
     "AdminToken",
+    "ChatStore",
     "ControlError",
     "Relays",
     "SqliteStore",

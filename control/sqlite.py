@@ -17,6 +17,7 @@ from typing import Final, Self, TypeVar, TypeVarTuple
 import trio
 
 from control import queries
+from control.chat_sqlite import SqliteChatStore
 from control.database import Database, open_database, store_error
 from control.errors import StoreError, UnknownStreamError
 from control.keys import is_stream_id, is_stream_key
@@ -34,12 +35,14 @@ class SqliteStore(trio.abc.AsyncResource):
 
     Attributes:
         abandoned: How many streams `open` found live, left so by a crash, and set to ended.
+        chat: The `ChatStore` in the same file, whose calls wait for the same turn.
     """
 
     def __init__(
         self, path: Path, database: Database, *, abandoned: int, clock: Callable[[], float]
     ) -> None:
         self.abandoned = abandoned
+        self.chat = SqliteChatStore(self._run)
         self._path = path
         self._database = database
         self._clock = clock
@@ -149,8 +152,12 @@ class SqliteStore(trio.abc.AsyncResource):
         return await self._run(queries.update, stream_id, title, chat_enabled, recording_enabled)
 
     async def delete_stream(self, stream_id: str) -> None:
-        """See `control.store.Store.delete_stream`."""
+        """See `control.store.Store.delete_stream`.
+
+        Its chat goes first, in steps; a cancellation between two of them leaves the stream.
+        """
         _require_id(stream_id)
+        await self.chat.purge(stream_id)
         await self._run(queries.delete, stream_id)
 
     async def rotate_key(self, stream_id: str) -> tuple[Stream, str]:

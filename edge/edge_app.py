@@ -95,7 +95,7 @@ class EdgeApp:
         self._settings = settings
         self._upstreams = Upstreams(settings, transport=transport)
         self._store = EdgeStore(settings, self._upstreams)
-        self._pages = Pages.load() if pages is None else pages
+        self._pages = Pages.load(has_chat=False) if pages is None else pages
         self._ready = self._is_ready if ready is None else ready
         self._metrics = metrics
         self._admits_new = admits_new

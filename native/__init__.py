@@ -10,6 +10,7 @@ arguments.
 import os
 from typing import TYPE_CHECKING, Literal
 
+from native._fanout_types import FanoutCounters, FanoutEvent, FanoutLimits
 from native._reactor_types import ReactorCounters, ReactorEvent, ReactorLimits
 from native._tls_types import EncryptedKeyError, TlsError, TlsWant
 from native._types import (
@@ -39,8 +40,10 @@ else:
 
     IMPLEMENTATION = "c"
 
-# These have no twin: without them `edge.http` serves with h11 and with Python's own ssl.
+# These have no twin here: without them `edge.http` serves with h11 and with Python's own ssl, and
+# `edge.chat` sends with `edge.chat.plain_fanout`.
 if TYPE_CHECKING or os.environ.get("HEADRACE_PURE") != "1":
+    from native._fanout import Fanout
     from native._reactor import Blob, Reactor
     from native._tls import TlsContext, TlsSocket
 
@@ -50,6 +53,10 @@ __all__ = [
     "ChunkError",
     "ChunkReader",
     "EncryptedKeyError",
+    "Fanout",
+    "FanoutCounters",
+    "FanoutEvent",
+    "FanoutLimits",
     "FragmentSample",
     "NotPlain",
     "PlainRequest",

@@ -32,6 +32,7 @@ import structlog
 import trio
 
 from control import AdminToken, SqliteStore, StoreError, load_or_create_admin_token
+from edge.chat.api import ChatApi
 from edge.http.routes import App
 from edge.http.server import Figures, serve_http
 from edge.http.settings import HttpSettings
@@ -44,6 +45,7 @@ from hls import TimelineSettings
 from hls.segmenter_settings import SegmenterSettings
 from origin.backend import OriginBackend
 from origin.broadcast import Broadcasts
+from origin.chat import make_chat, socket_settings
 from origin.config import Settings
 from origin.demo.launch import run_demo
 from origin.ingest import Ingest, IngestSettings
@@ -177,6 +179,7 @@ class _Origin:
                 segment_target_s=settings.segment_target_s, part_target_s=settings.part_target_s
             ),
         )
+        self._chat = make_chat(settings, store, backend, self._broadcasts)
         self._relaying = Relaying(store=store, admin_token=admin_token, taps=taps, take=ingest.take)
         self._http_app = App(
             live=live,
@@ -184,6 +187,7 @@ class _Origin:
             metrics=metrics.render,
             source=self._relaying.source,
             relays=self._relaying,
+            chat=ChatApi(self._chat, socket_settings(settings)),
         )
         self._rtmp_server = RtmpServer(
             admit=ingest.admit,
@@ -216,6 +220,7 @@ class _Origin:
         if self._slates is not None:
             await process_nursery.start(self._slates.run)
         await process_nursery.start(self._relaying.run)
+        await process_nursery.start(self._chat.run)
         await process_nursery.start(self._serve_http, http, https)
         await process_nursery.start(self._serve_rtmp, rtmp, rtmps)
 
@@ -226,6 +231,7 @@ class _Origin:
         anybody_live = self._broadcasts.end_all("server stopping")
         await self._broadcasts.settled()
         self._rtmp_scope.cancel(reason="server stopping")
+        self._chat.crowd.drain()
         if anybody_live:
             await trio.sleep(FAREWELL_S)
         self._http_stop.set()

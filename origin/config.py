@@ -136,6 +136,40 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout_s: Timeout = 5.0
     """How long a stop by SIGTERM or SIGINT waits for connections to finish, seconds."""
 
+    chat_batch_ms: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 50
+    """Chat messages that come within so many milliseconds are sent together."""
+
+    chat_origins: Annotated[tuple[str, ...], msgspec.Meta(max_length=100)] = ()
+    """Sites besides this one whose pages may open the chat: "https://example.org", or "*" for all.
+    A variable or flag has commas."""
+
+    chat_sampling_above: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    """Members past which each sees only `chat_sampling_per_s` messages of a room; 0: never."""
+
+    chat_sampling_per_s: Annotated[float, msgspec.Meta(ge=0.1, le=1000)] = 20.0
+    """Messages a second of a sampled room. Moderators' come on top, and one's own."""
+
+    chat_keep_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 30
+    """How long chat is stored."""
+
+    chat_webhook: str | None = None
+    """URL that is asked before a chat message is seen: allow, deny or change. None: nothing is."""
+
+    chat_webhook_fails_open: bool = True
+    """Whether messages pass while it does not answer."""
+
+    chat_webhook_secret: str | None = None
+    """Signs what it is sent; it has no flag."""
+
+    chat_public_key: Path | None = None
+    """PEM file: an Ed25519 public key, whose owner mints chat tokens too (EdDSA)."""
+
+    max_chat_connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
+    """WebSockets of all chats at one time."""
+
+    max_chat_connections_per_address: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 200
+    """The same from one address, of IPv6 from one /64. This machine is exempt."""
+
     max_rtmp_connections: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
     """Publisher connections at one time, authenticated or not; more are closed at once."""
 
@@ -146,9 +180,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Viewer connections at one time; more are answered 503 and closed."""
 
     def __repr__(self) -> str:
-        if self.admin_token is None:
+        if self.admin_token is None and self.chat_webhook_secret is None:
             return super().__repr__()
-        return repr(msgspec.structs.replace(self, admin_token=None))  # a repr goes into logs
+        return repr(  # it goes into logs
+            msgspec.structs.replace(self, admin_token=None, chat_webhook_secret=None)
+        )
 
     @property
     def http_address(self) -> Address:
@@ -206,7 +242,11 @@ def load_settings(
         environment=environment,
         flags=flags or {},
         check=_check_value,
-        parsers={"rungs": _from_json, "rtmp_proxy_protocol": _from_commas},
+        parsers={
+            "rungs": _from_json,
+            "rtmp_proxy_protocol": _from_commas,
+            "chat_origins": _from_commas,
+        },
     )
     _check_ladder(settings, sources)
     check_tls(settings, sources, "https", "rtmps")

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from edge.backend import Backend
+from edge.chat.api import ChatApi
 from edge.errors import BackendError
 from edge.http.api import Api, refusal
 from edge.http.hls_app import HlsApp
@@ -44,6 +45,7 @@ class App:
         source: Answers for ``source.flv`` of a stream, authorisation included; None: it is not
             here.
         relays: The owner of the relays; None: there are none.
+        chat: The calls of chat; None: there is no chat here.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class App:
         metrics: Callable[[], bytes] | None = None,
         source: Callable[[str, Request], Answer] | None = None,
         relays: RelayBackend | None = None,
+        chat: ChatApi | None = None,
     ) -> None:
         self._live = live
         self._hls = HlsApp(live)
@@ -62,6 +65,7 @@ class App:
         self._pages = Pages.load() if pages is None else pages
         self._metrics = metrics
         self._source = source
+        self._chat = chat
 
     def route(self, request: Request) -> Answer:
         """Decide how to answer a request; never blocks.
@@ -73,6 +77,8 @@ class App:
             return PREFLIGHT
         hls, api = self._hls, self._api
         match request.path.split("/"):
+            case ["", "api", "streams", stream_id, "chat", *rest] if self._chat is not None:
+                return self._chat.route(stream_id, rest, request)
             case ["", "api", "streams", stream_id, quality, "playlist.m3u8"]:
                 return _read(request) or hls.playlist(stream_id, quality, request)
             case ["", "api", "streams", stream_id, quality, "iframes.m3u8"]:

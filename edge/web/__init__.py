@@ -34,8 +34,13 @@ _ASSETS = {
     "index.js": ("index.js", "text/javascript; charset=utf-8"),
     "watch.js": ("watch.js", "text/javascript; charset=utf-8"),
     "abr.js": ("abr.js", "text/javascript; charset=utf-8"),
+    "chat.js": ("chat.js", "text/javascript; charset=utf-8"),
+    "record.js": ("record.js", "text/javascript; charset=utf-8"),
+    "talk.js": ("talk.js", "text/javascript; charset=utf-8"),
+    "chat.css": ("chat.css", "text/css; charset=utf-8"),
     "hls.min.js": ("vendor/hls.min.js", "text/javascript; charset=utf-8"),
 }
+_CHAT_SCRIPT = '<script type="module" src="/static/chat.js"></script>'
 _REFERENCE = re.compile(r'/static/([a-z.]+)(?=")')
 
 
@@ -53,11 +58,13 @@ class Pages:
     """By path: the query with the hash of the content, `v=...`."""
 
     @classmethod
-    def load(cls, folder: Traversable | None = None) -> "Pages":
+    def load(cls, folder: Traversable | None = None, *, has_chat: bool = True) -> "Pages":
         """Read the package's files.
 
         Args:
             folder: Where they are; this package if None.
+            has_chat: Whether the server that shows them has a chat; without one the watch page
+                shows none.
 
         Raises:
             OSError: One is missing, other than hls.js.
@@ -76,9 +83,10 @@ class Pages:
                 _asset(data, content_type, _FOR_EVER),
                 _asset(data, content_type, _CHECK_AGAIN),
             )
+        watch = folder.joinpath("watch.html").read_text("utf-8")
         return cls(
             index=_page(folder.joinpath("index.html").read_text("utf-8"), versions),
-            watch=_page(folder.joinpath("watch.html").read_text("utf-8"), versions),
+            watch=_page(watch if has_chat else watch.replace(_CHAT_SCRIPT, ""), versions),
             assets=assets,
             versions=versions,
         )

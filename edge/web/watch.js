@@ -100,6 +100,8 @@ function describe(info) {
   $("title").textContent = info.title;
   $("broadcaster").textContent = info.broadcasterId;
   document.title = `${info.title}: Headrace`;
+  page.info = info;
+  document.dispatchEvent(new Event("headrace:info")); // the chat goes by it
 }
 
 // --- life of a playback

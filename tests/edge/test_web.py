@@ -11,7 +11,10 @@ from edge.web import Pages
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A copy of the package's own files, with a stand-in for hls.js."""
-    for name in ("index.html", "watch.html", "style.css", "index.js", "watch.js", "abr.js"):
+    own = [
+        one for one in files("edge.web").iterdir() if one.name.endswith((".html", ".css", ".js"))
+    ]
+    for name in [one.name for one in own]:
         (tmp_path / name).write_bytes(files("edge.web").joinpath(name).read_bytes())
     (tmp_path / "vendor").mkdir()
     (tmp_path / "vendor" / "hls.min.js").write_text("window.Hls = {};")
@@ -40,6 +43,14 @@ def test_without_hls_js_everything_else_is_served(folder: Path) -> None:
     assert pages.get("/static/hls.min.js", "") is None
     assert '"/static/hls.min.js"' in body(pages, "/watch")  # unstamped: the page sees a 404
     assert "make setup" in body(pages, "/static/watch.js")
+
+
+def test_a_server_without_chat_shows_none(folder: Path) -> None:
+    with_chat, without = Pages.load(folder), Pages.load(folder, has_chat=False)
+    assert "/static/chat.js" in body(with_chat, "/watch")
+    assert "/static/chat.js" not in body(without, "/watch")
+    assert 'id="chat" class="chat" aria-labelledby="chat-title" hidden' in body(without, "/watch")
+    assert "/static/watch.js" in body(without, "/watch")
 
 
 def test_another_missing_file_stops_the_start(folder: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_missing_build_is_loud() -> None:
 
 
 def test_it_exports_what_it_says() -> None:
-    without_twin = {"Blob", "Reactor", "TlsContext", "TlsSocket"}
+    without_twin = {"Blob", "Fanout", "Reactor", "TlsContext", "TlsSocket"}
     there = {name for name in native.__all__ if hasattr(native, name)}
     assert set(native.__all__) - there == (without_twin if PURE else set())
 
