@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Final
+from urllib.parse import unquote
 
 import msgspec
 import structlog
@@ -106,7 +107,7 @@ class ChatApi:
         Raises:
             HttpError: 404 or 405.
         """
-        match rest:
+        match [unquote(segment) for segment in rest]:  # a user id may have any printable character
             case []:
                 handlers: dict[str, Any] = {"GET": self._read, "POST": self._post}
             case ["ws"]:

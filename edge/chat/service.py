@@ -382,7 +382,7 @@ class ChatService:
             for _room, changes in taken:
                 await self._write(changes)
             for room, changes in taken:
-                room.publish(changes, self.clock_ms())
+                self._publish(room, changes)
             self._stored_changes = upto
             self._stored.set()
             self._stored = trio.Event()
@@ -410,8 +410,16 @@ class ChatService:
             if not self._is_failing:  # said once: a log that grows with it fills the disk
                 log.error("cannot store chat", reason=str(error))
             self._is_failing = True
+        except Exception:  # a bug of ours; a room must not take the process with it
+            log.exception("storing chat failed")
         else:
             self._is_failing = False
+
+    def _publish(self, room: Room, changes: Sequence[Change]) -> None:
+        try:
+            room.publish(changes, self.clock_ms())
+        except Exception:  # the same
+            log.exception("showing chat failed", stream=room.stream_id)
 
     async def _keep_house(self) -> None:
         sweep_due_s = trio.current_time()
@@ -420,11 +428,12 @@ class ChatService:
                 room.tell_viewers()
             now_s = trio.current_time()
             for stream_id, left_s in list(self._left_s.items()):
-                room_or_none = self._rooms.get(stream_id)
-                if room_or_none is None or room_or_none.members or room_or_none.is_changed:
+                left = self._rooms.get(stream_id)
+                if left is not None and (left.members or left.is_changed):
                     continue
                 if left_s + IDLE_ROOM_S <= now_s:
-                    del self._rooms[stream_id], self._left_s[stream_id]
+                    self._rooms.pop(stream_id, None)
+                    del self._left_s[stream_id]
             if sweep_due_s <= now_s:
                 await self._sweep()
                 sweep_due_s = now_s + SWEEP_EVERY_S

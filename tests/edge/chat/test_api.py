@@ -368,3 +368,11 @@ async def test_the_socket_is_handed_over_only_to_who_asks_for_one(
     with pytest.raises(HttpError) as caught:
         await answer.take(stream, b"")
     assert caught.value.status == 404
+
+
+async def test_ids_in_paths_may_be_escaped(
+    autojump_clock: trio.testing.MockClock, rig: Rig
+) -> None:
+    for user_id, escaped in (("auth0|7", "auth0%7C7"), ("a/b", "a%2Fb"), ("a%2Fb", "a%252Fb")):
+        assert (await rig.call("PUT", f"/bans/{escaped}", {}, token=KEY)).status == 200
+        assert user_id in rig.store.sanctions

@@ -1,11 +1,11 @@
 """What moderators order: each frame and each command does what it says, and says so."""
 
 import pytest
-from edge.chat.commands import parse
 from room_rig import BROADCASTER, MODERATOR, NOW_MS, Rig, viewer
 
 from control.chat_model import Role
 from edge.chat import protocol
+from edge.chat.commands import parse
 from edge.chat.orders import HELP, execute, moderate
 from edge.chat.protocol import ChatError
 

@@ -423,3 +423,22 @@ async def test_a_crowd_is_sent_to_less_often(members: int, batch_ms: float) -> N
     room.members = dict.fromkeys(range(members), who)
     room.post(who, "x", rig.now_ms)
     assert rig.service._batch_ms() == batch_ms
+
+
+async def test_a_bug_in_a_room_is_not_the_process_s(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_args: object, **_kwargs: object) -> None:
+        raise RuntimeError("a bug")
+
+    room, _ = await house.service.enter_stream(STREAM)
+    async with house.connect(username="Zoe") as zoe:
+        with monkeypatch.context() as broken:
+            broken.setattr(room, "publish", fails)
+            broken.setattr(house.rig.store, "add_messages", fails)
+            await zoe.send(type="message", content="lost")
+            await zoe.send(type="ping")
+            await zoe.next("pong")
+            await house.service.settled()
+        await zoe.send(type="message", content="found")
+        assert await zoe.read(1) == ["found"]
