@@ -463,15 +463,6 @@ def test_the_answer_to_a_command_is_shown_and_the_command_is_no_message(room: Ro
     assert room.page.input_value("#chat-text") == ""
 
 
-def test_who_is_made_a_moderator_has_the_menus(room: Room) -> None:
-    room.server.history = [message(1)]
-    room.open()
-    assert room.chat.line("text 1").get_by_role("button").count() == 0
-    room.server.tell(message(2, userId="guest_1", role="moderator"))
-    room.chat.moderate("text 1", "Ban")
-    room.wait_heard({"type": "ban", "userId": "ann"})
-
-
 # Coming back
 
 

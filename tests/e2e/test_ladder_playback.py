@@ -22,7 +22,7 @@ from origin_process import CreatedStream, Origin
 from rendition_switch import play_across
 from variant_rules import judge_variants
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 SIZES = {"source": (1920, 1080), "720p": (1280, 720), "360p": (640, 360)}
 SOURCE_KBPS = 3000
