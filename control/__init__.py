@@ -6,8 +6,8 @@ ever kept in clear: a stream key leaves this package once, when it is made. The 
 (`Relays`), since the services that they belong to want to be shown them.
 
 The files, lowest first: errors, model, keys, database (the SQLite file), queries (its statements),
-store (the interface), sqlite (the store in that file), admin_token. Chat has its own of each:
-chat_model, chat_store (the interface), chat_queries, chat_sqlite (`SqliteStore.chat`).
+store (the interface), sqlite (the store in that file), secret_file, admin_token. Chat has its own
+of each: chat_model, chat_store (the interface), chat_queries, chat_sqlite (`SqliteStore.chat`).
 
 May import: trio, msgspec, the standard library. Never: rtmpcore, hls, edge, origin, av.
 """

@@ -9,21 +9,17 @@ Blocking file I/O, synchronous: meant for start-up, before anything is served.
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
-import stat
 from pathlib import Path
 from typing import Final
 
 from control.errors import StoreError
+from control.secret_file import load_or_create
 
 #: RFC 6750 section 2.1 b64token, so that it survives `Authorization: Bearer`; the lengths are ours.
 TOKEN_PATTERN: Final = r"[A-Za-z0-9._~+/-]{16,256}=*"
 _TOKEN = re.compile(TOKEN_PATTERN)
-
-#: A token file holds one line; more than this is some other file.
-_MAX_FILE_BYTES: Final = 1024
 
 
 class AdminToken:
@@ -66,32 +62,8 @@ def load_or_create_admin_token(path: Path) -> AdminToken:
         StoreError: The file or folder cannot be read or written, others may read it, or it holds
             no token.
     """
+    token = load_or_create(path, lambda: f"admin_{secrets.token_hex(16)}")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            # O_EXCL: never follow or reuse what somebody put there; 0600 holds from the first
-            # instant, and a umask can only take bits away.
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return _load(path)
-        token = f"admin_{secrets.token_hex(16)}"
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(token + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror or error}") from error
-    return AdminToken(token)
-
-
-def _load(path: Path) -> AdminToken:
-    with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            raise StoreError(f"{path}: other users may read this secret; run chmod 600 on it")
-        content = file.read(_MAX_FILE_BYTES + 1)
-    try:
-        return AdminToken(content.decode("ascii").strip())
+        return AdminToken(token)
     except ValueError:
-        # Also what a kill between creation and write leaves: an empty file.
         raise StoreError(f"{path}: holds no admin token; delete it to get a new one") from None

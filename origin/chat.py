@@ -4,15 +4,14 @@ The secret that signs tokens is a file in the data folder, made on first start; 
 anybody in any room.
 """
 
-import os
 import secrets
-import stat
 from pathlib import Path
 from typing import Final
 
 import httpx
 
-from control import SqliteStore
+from control import SqliteStore, StoreError
+from control.secret_file import load_or_create
 from edge.backend import Backend
 from edge.chat.crowd import CrowdSettings
 from edge.chat.doorway import ChatSocketSettings
@@ -79,7 +78,7 @@ def _keyring(settings: Settings) -> Keyring:
                 public_keys[""] = file.read(MAX_KEY_BYTES).decode("ascii")
         except (OSError, UnicodeError) as error:
             raise ConfigError(f"chat_public_key: {error}") from error
-    secret = _load_or_create_secret(settings.data / SECRET_NAME)
+    secret = _secret(settings.data / SECRET_NAME)
     try:
         return Keyring(secret, public_keys=public_keys)
     except ValueError as error:
@@ -101,34 +100,13 @@ def _webhook(settings: Settings) -> Webhook | None:
         raise ConfigError(f"chat_webhook: {error}") from error
 
 
-def _load_or_create_secret(path: Path) -> bytes:
-    """Read the secret, or make one; as strict as with the admin token."""
+def _secret(path: Path) -> bytes:
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return _read_secret(path)
-        secret = secrets.token_bytes(SECRET_BYTES)
-        with open(descriptor, "wb") as file:
-            file.write(secret.hex().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StartupError(f"{path}: {error.strerror or error}") from error
-    return secret
-
-
-def _read_secret(path: Path) -> bytes:
-    with path.open("rb") as file:
-        if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-            raise StartupError(f"{path}: other users may read this secret; run chmod 600 on it")
-        text = file.read(4 * SECRET_BYTES)
-    try:
-        secret = bytes.fromhex(text.decode("ascii").strip())
+        secret = bytes.fromhex(load_or_create(path, lambda: secrets.token_hex(SECRET_BYTES)))
+    except StoreError as error:
+        raise StartupError(str(error)) from error
     except ValueError:
         secret = b""
     if len(secret) != SECRET_BYTES:
-        # Also what a kill between creation and write leaves: an empty file.
         raise StartupError(f"{path}: holds no secret; delete it to get a new one")
     return secret
