@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -442,3 +442,28 @@ async def test_a_bug_in_a_room_is_not_the_process_s(
             await house.service.settled()
         await zoe.send(type="message", content="found")
         assert await zoe.read(1) == ["found"]
+
+
+async def test_nobody_sees_a_message_before_it_is_stored(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = trio.Event(), trio.Event()
+    add_messages = house.rig.store.add_messages
+
+    async def slowly(batch: Sequence[ChatMessage]) -> None:
+        begun.set()
+        await may_end.wait()
+        await add_messages(batch)
+
+    monkeypatch.setattr(house.rig.store, "add_messages", slowly)
+    async with house.connect(username="Zoe") as zoe:
+        await zoe.send(type="message", content="first to the disk")
+        with trio.fail_after(WAIT_S):
+            await begun.wait()
+        await zoe.send(type="ping")
+        kinds = []
+        while kinds[-1:] != ["pong"]:
+            kinds.append(json.loads(await zoe.connection.get_message())["type"])
+        assert "messages" not in kinds
+        may_end.set()
+        assert await zoe.read(1) == ["first to the disk"]
