@@ -461,7 +461,7 @@ async def test_nobody_sees_a_message_before_it_is_stored(
         with trio.fail_after(WAIT_S):
             await begun.wait()
         await zoe.send(type="ping")
-        kinds = []
+        kinds: list[str] = []
         while kinds[-1:] != ["pong"]:
             kinds.append(json.loads(await zoe.connection.get_message())["type"])
         assert "messages" not in kinds
