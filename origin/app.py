@@ -7,6 +7,7 @@
       |- transcoding.run       one task per broadcast that has a ladder, and its worker process
       |- slates.run            one task per broadcast whose publisher is awaited (origin/slate)
       |- relaying.run          one task per connection to another server (origin/relay)
+      |- platform.run          what serves the API beside broadcasts (origin/platform)
       |- serve_http            listeners, one task per viewer connection
       |- RtmpServer.serve      listeners, one task per publisher
       |- demo                  a child process, on request
@@ -33,6 +34,7 @@ import trio
 
 from control import AdminToken, SqliteStore, StoreError, load_or_create_admin_token
 from edge.chat.api import ChatApi
+from edge.events import EventBus
 from edge.http.routes import App
 from edge.http.server import Figures, serve_http
 from edge.http.settings import HttpSettings
@@ -50,6 +52,7 @@ from origin.config import Settings
 from origin.demo.launch import run_demo
 from origin.ingest import Ingest, IngestSettings
 from origin.metrics import TranscodeMetrics
+from origin.platform import Platform
 from origin.relay.service import Relaying
 from origin.relay.tap import Taps
 from origin.rtmp.server import RtmpServer, RtmpServerSettings
@@ -151,12 +154,15 @@ class _Origin:
         self._certificate = certificate
         self._store = store
         live = LiveStreams()
+        events = EventBus()
         self._broadcasts = Broadcasts(
             live=live,
             store=store,
             timeline_settings=TimelineSettings(window_segments=settings.window_segments),
             reconnect_grace_s=settings.reconnect_grace_s,
+            events=events,
         )
+        self._platform = Platform(settings, store, self._broadcasts, events)
         self._slates = _slates(settings, self._broadcasts)
         backend = OriginBackend(store=store, broadcasts=self._broadcasts, admin_token=admin_token)
         metrics = TranscodeMetrics()
@@ -221,6 +227,7 @@ class _Origin:
             await process_nursery.start(self._slates.run)
         await process_nursery.start(self._relaying.run)
         await process_nursery.start(self._chat.run)
+        await process_nursery.start(self._platform.run)
         await process_nursery.start(self._serve_http, http, https)
         await process_nursery.start(self._serve_rtmp, rtmp, rtmps)
 

@@ -31,16 +31,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from secrets import token_hex
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import trio
 
 from control import Store, StoreError, Stream, StreamStatus, UnknownStreamError
+from edge.events import EventBus
 from edge.live import LiveStream, LiveStreams
 from edge.rendition import LiveRendition
 from hls.timeline import Timeline
 from hls.timeline_settings import TimelineSettings
+from origin.feed import Feed, Ladder, StandIn
 
 if TYPE_CHECKING:
     from origin.packager import Packager
@@ -75,44 +77,6 @@ class NotLiveError(Exception):
 
     def __init__(self) -> None:
         super().__init__("stream is not live")
-
-
-class Feed(Protocol):
-    """What a broadcast asks of its publisher."""
-
-    @property
-    def silent_s(self) -> float:
-        """For how long nothing has come from it, not a byte."""
-        ...
-
-    def stop(self, reason: str, *, for_good: bool = False) -> None:
-        """Hand over what is held back, then hang up. Synchronous; idempotent.
-
-        Args:
-            reason: For the log and the publisher.
-            for_good: It must not come back by itself: tell it so.
-        """
-        ...
-
-    def give_way(self, reason: str) -> None:
-        """Hand over what is held back, for another publisher comes now, and hang up for good."""
-        ...
-
-
-class StandIn(Protocol):
-    """What a broadcast asks of what is shown while its publisher is awaited."""
-
-    def stop(self) -> None:
-        """Publish what has come until now; nothing more will be. Synchronous; idempotent."""
-        ...
-
-
-class Ladder(Protocol):
-    """What a broadcast asks of the maker of its transcoded renditions."""
-
-    def finish(self) -> None:
-        """Publish what has come until now; nothing more will be. Synchronous; idempotent."""
-        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -183,6 +147,7 @@ class Broadcasts:
         reconnect_grace_s: How long a broadcast waits for a publisher that it has lost; with 0 it
             ends with it.
         clock: Gives UTC seconds since 1970.
+        events: Where each step is told; None: nowhere.
     """
 
     def __init__(
@@ -193,6 +158,7 @@ class Broadcasts:
         timeline_settings: TimelineSettings,
         reconnect_grace_s: float = 0.0,
         clock: Callable[[], float] = time.time,
+        events: EventBus | None = None,
     ) -> None:
         self.stand_in: Callable[[Broadcast], StandIn | None] = _nothing
         """Begins to show something in a broadcast that has just lost its publisher."""
@@ -201,6 +167,7 @@ class Broadcasts:
         self._timeline_settings = timeline_settings
         self._reconnect_grace_s = reconnect_grace_s
         self._clock = clock
+        self._events = events or EventBus(clock)
         self._live: dict[str, Broadcast] = {}
         self._lost: dict[str, Broadcast] = {}  # those of `_live` whose publisher is awaited again
         self._ended: dict[str, Broadcast] = {}  # whose media is still served
@@ -222,6 +189,7 @@ class Broadcasts:
         self._live_streams.announce(stream_id)
         self._note(broadcast)
         log.info("broadcast started", stream=stream_id)
+        self._tell("stream.live", broadcast, startedAt=_ms(broadcast.started_at_s))
         return broadcast
 
     def publish(self, stream_id: str, feed: Feed) -> Broadcast:
@@ -237,6 +205,7 @@ class Broadcasts:
         broadcast.feed = feed
         if self._lost.pop(stream_id, None) is not None:
             log.info("broadcast goes on", stream=stream_id)
+        self._tell("publisher.connected", broadcast)
         return broadcast
 
     def vacate(self, stream_id: str, reason: str) -> None:
@@ -249,7 +218,10 @@ class Broadcasts:
             return
         feed, broadcast.feed = broadcast.feed, None
         log.info("publisher replaced", stream=stream_id, reason=reason)
-        feed.give_way(reason)
+        try:
+            feed.give_way(reason)
+        finally:
+            self._tell("publisher.disconnected", broadcast, reason=reason)
 
     def lose(self, broadcast: Broadcast) -> None:
         """Its publisher's connection is gone: wait for the next one, then end.
@@ -268,6 +240,7 @@ class Broadcasts:
         log.warning(
             "publisher lost", stream=broadcast.stream_id, grace_s=round(self._reconnect_grace_s, 3)
         )
+        self._tell("publisher.disconnected", broadcast, reason="lost")
         broadcast.stand_in = self.stand_in(broadcast)
 
     def open_media(self, broadcast: Broadcast) -> LiveRendition:
@@ -346,6 +319,15 @@ class Broadcasts:
             self._begin_linger(broadcast)
             self._note(broadcast)
             log.info("broadcast ended", stream=broadcast.stream_id, reason=reason)
+            if feed is not None:
+                self._tell("publisher.disconnected", broadcast, reason=reason)
+            self._tell(
+                "stream.ended",
+                broadcast,
+                reason=reason,
+                startedAt=_ms(broadcast.started_at_s),
+                endedAt=_ms(broadcast.ended_at_s),
+            )
 
     def end_stream(self, stream_id: str, reason: str) -> None:
         """End a stream's broadcast because somebody wants it, and not only for a moment.
@@ -364,6 +346,9 @@ class Broadcasts:
         for broadcast in live:
             self.end(broadcast, reason)
         return bool(live)
+
+    def _tell(self, kind: str, broadcast: Broadcast, **data: object) -> None:
+        self._events.emit(kind, broadcast.stream_id, broadcastId=broadcast.token, **data)
 
     # -- questions
 
@@ -495,6 +480,11 @@ def _end_stand_in(broadcast: Broadcast) -> None:
     stand_in, broadcast.stand_in = broadcast.stand_in, None
     if stand_in is not None:
         stand_in.stop()
+
+
+def _ms(at_s: float) -> int:
+    """UTC seconds as milliseconds."""
+    return round(at_s * 1000)
 
 
 def _awaits_endlist(broadcast: Broadcast) -> bool:

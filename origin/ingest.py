@@ -36,8 +36,9 @@ from control import Store, StoreError
 from hls import MediaError, UsageError
 from hls.segmenter_settings import SegmenterSettings
 from origin.bridge import Bridge, MediaMessage, OtherPicture, Output, Tracks
-from origin.broadcast import AlreadyLiveError, Broadcasts, Feed
+from origin.broadcast import AlreadyLiveError, Broadcasts
 from origin.cue import marker_of
+from origin.feed import Feed
 from origin.packager import Packager
 from origin.relay.tap import MetadataValues, Taps
 from origin.rtmp.publisher import NoRoomError, Peer, PublishDeniedError, PublishStoppedError

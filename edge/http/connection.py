@@ -30,6 +30,7 @@ import trio
 
 from edge.http.budget import Budget
 from edge.http.messages import (
+    NOBODY,
     OUR_FAULT,
     TOO_LONG,
     Application,
@@ -38,7 +39,9 @@ from edge.http.messages import (
     HandOver,
     Hold,
     HttpError,
+    Peer,
     Request,
+    error_answer,
     next_connection_id,
 )
 from edge.http.representation import represent
@@ -77,6 +80,7 @@ class HttpConnection:
         app: Asked once per request.
         settings: Limits and time-outs.
         date: Shared by all connections of a server.
+        peer: Who is at the other end.
         received: Bytes that were read from the stream before it came here.
         adopt: Offered the stream and what was read of the next request; if it says True, somebody
             else serves the connection from there.
@@ -89,6 +93,7 @@ class HttpConnection:
         *,
         settings: HttpSettings,
         date: DateLine,
+        peer: Peer = NOBODY,
         received: bytes = b"",
         adopt: Callable[[trio.abc.Stream, bytes], bool] | None = None,
     ) -> None:
@@ -97,6 +102,7 @@ class HttpConnection:
         self._stream = stream
         self._app = app
         self._settings = settings
+        self._peer = peer
         self._date = date
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=settings.max_head_bytes)
         if received:
@@ -180,7 +186,7 @@ class HttpConnection:
                 await answer.take(*self.detach())
                 return False
         except HttpError as error:
-            response = error_response(error.status, str(error), extra=error.extra)
+            response = error_answer(error)
         except h11.RemoteProtocolError as error:
             response = _malformed(error)
         except (ClientLeft, trio.BrokenResourceError, trio.ClosedResourceError):
@@ -229,7 +235,9 @@ class HttpConnection:
         size = len(head.target) + sum(len(name) + len(value) + 4 for name, value in headers)
         if size > settings.max_head_bytes:
             raise HttpError(431, "the request head is too large")
-        return Request(head.method.decode("ascii"), head.target.decode("latin-1"), headers)
+        return Request(
+            head.method.decode("ascii"), head.target.decode("latin-1"), headers, self._peer
+        )
 
     async def _wait(self, hold: Hold) -> Response:
         """Park until the gate opens, the time is up (`hold.late`), or the client leaves.

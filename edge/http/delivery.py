@@ -34,7 +34,7 @@ import structlog
 import trio
 
 import native
-from edge.http.messages import OUR_FAULT, Application, Hold, HttpError, Request
+from edge.http.messages import OUR_FAULT, Application, Hold, HttpError, Request, error_answer
 from edge.http.representation import represent
 from edge.http.response import DateLine, Response, error_response
 from edge.http.settings import HttpSettings
@@ -245,7 +245,7 @@ class Delivery:
         try:
             answer = self._app.route(request)
         except HttpError as error:
-            answer = error_response(error.status, str(error), extra=error.extra)
+            answer = error_answer(error)
         except Exception:
             _logger.exception("request failed", method="GET", path=request.path)
             answer = OUR_FAULT

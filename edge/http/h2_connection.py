@@ -39,6 +39,7 @@ from edge.http.h2_machine import H2Machine, make_request
 from edge.http.h2_meter import MAX_FRAME_BYTES, AbuseError, FrameMeter
 from edge.http.h2_streams import SendQueue, Stream
 from edge.http.messages import (
+    NOBODY,
     OUR_FAULT,
     TOO_LONG,
     Application,
@@ -46,7 +47,9 @@ from edge.http.messages import (
     ClientLeft,
     Hold,
     HttpError,
+    Peer,
     Request,
+    error_answer,
     next_connection_id,
 )
 from edge.http.representation import represent
@@ -74,16 +77,24 @@ class Http2Connection:
         app: Asked once per request.
         settings: Limits and time-outs.
         date: Shared by all connections of a server.
+        peer: Who is at the other end.
     """
 
     def __init__(
-        self, stream: trio.abc.Stream, app: Application, *, settings: HttpSettings, date: DateLine
+        self,
+        stream: trio.abc.Stream,
+        app: Application,
+        *,
+        settings: HttpSettings,
+        date: DateLine,
+        peer: Peer = NOBODY,
     ) -> None:
         self.id = next_connection_id()
         """Names this connection in the logs; unique in the process."""
         self._stream = stream
         self._app = app
         self._settings = settings
+        self._peer = peer
         self._date = date
         self._meter = FrameMeter(settings.http2)
         self._h2 = H2Machine(settings.http2)
@@ -195,7 +206,7 @@ class Http2Connection:
 
     def _begin(self, event: RequestReceived, nursery: trio.Nursery) -> None:
         """Ask the application about a new request."""
-        request = make_request(event)
+        request = make_request(event, self._peer)
         stream = Stream(event.stream_id, request, self._open)
         if self._finishing:  # the client may safely ask again, on another connection
             self._h2.try_reset(stream.id, ErrorCodes.REFUSED_STREAM)
@@ -275,7 +286,7 @@ class Http2Connection:
 
     def _error_answer(self, error: Exception, request: Request) -> Response:
         if isinstance(error, HttpError):
-            return error_response(error.status, str(error), extra=error.extra)
+            return error_answer(error)
         _logger.error(
             "request failed",
             connection=self.id,

@@ -18,7 +18,7 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
 from edge.http.h2_meter import MAX_FRAME_BYTES
-from edge.http.messages import Request
+from edge.http.messages import Peer, Request
 from edge.http.settings import Http2Settings
 
 # What HPACK may remember for us, even if the peer would let it be more (Chromium: 64 KiB): hpack
@@ -89,7 +89,7 @@ class H2Machine(H2Connection):
             self.send_headers(stream_id, ((b":status", b"100"),))
 
 
-def make_request(event: RequestReceived) -> Request:
+def make_request(event: RequestReceived, peer: Peer) -> Request:
     """Read a request out of its fields, which `h2` has checked."""
     method = target = b""
     fields: list[tuple[bytes, bytes]] = []
@@ -100,4 +100,4 @@ def make_request(event: RequestReceived) -> Request:
             method = value
         elif name == b":path":
             target = value
-    return Request(method.decode("latin-1"), target.decode("latin-1"), fields)
+    return Request(method.decode("latin-1"), target.decode("latin-1"), fields, peer)

@@ -8,6 +8,7 @@ answer by themselves stands here too.
 import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Protocol, TypeAlias
 
 import trio
@@ -16,14 +17,32 @@ from edge.http.response import Response, error_response
 from edge.table import Gate
 
 
-class Request:
-    """The head of a request: method, path, query, fields."""
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a connection."""
 
-    __slots__ = ("_headers", "method", "path", "query")
+    address: str = ""
+    """IP address; "" where there is none (a stream in memory)."""
+    is_proxy: bool = False
+    """Whether it speaks for others, so that its X-Forwarded-For is believed."""
+
+
+NOBODY = Peer()
+
+
+class Request:
+    """The head of a request: method, path, query, fields; and who sent it."""
+
+    __slots__ = ("_headers", "_peer", "method", "path", "query")
 
     def __init__(
-        self, method: str, target: str, headers: list[tuple[bytes, bytes]] | tuple[()] = ()
+        self,
+        method: str,
+        target: str,
+        headers: list[tuple[bytes, bytes]] | tuple[()] = (),
+        peer: Peer = NOBODY,
     ) -> None:
+        self._peer = peer
         self.method = method
         self.path, _, self.query = target.partition("?")
         """Still percent-encoded: no path of ours needs escapes, so one that has some is unknown."""
@@ -35,6 +54,20 @@ class Request:
             if key == name:
                 return value.decode("latin-1")
         return None
+
+    @property
+    def client(self) -> str:
+        """The client's IP address, as far as it is known; else "".
+
+        A proxy that is trusted is believed about whom it speaks for: the last of X-Forwarded-For.
+        """
+        peer = self._peer
+        if peer.is_proxy and (forwarded := self.header(b"x-forwarded-for")) is not None:
+            try:
+                return str(ip_address(forwarded.rpartition(",")[2].strip()))
+            except ValueError:
+                pass
+        return peer.address
 
     @property
     def bearer(self) -> str | None:
@@ -93,13 +126,20 @@ class HttpError(Exception):
     Args:
         status: 4xx or 503.
         message: Shown to the client; no secret, no path.
+        code: For programs, and stable; None: the usual one of the status.
         extra: Further fields of the response.
     """
 
-    def __init__(self, status: int, message: str, **extra: str) -> None:
+    def __init__(self, status: int, message: str, *, code: str | None = None, **extra: str) -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
         self.extra = {name.replace("_", "-"): value for name, value in extra.items()}
+
+
+def error_answer(error: HttpError) -> Response:
+    """Make the answer that an exception stands for."""
+    return error_response(error.status, str(error), code=error.code, extra=error.extra)
 
 
 class ClientLeft(Exception):

@@ -28,6 +28,30 @@ _CORS = (
         "Accept-Ranges, Age, Content-Length, Content-Range, Date, ETag, Retry-After",
     ),
 )
+ERROR_CODES = {
+    400: "badRequest",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "notFound",
+    405: "methodNotAllowed",
+    408: "timeout",
+    409: "conflict",
+    410: "gone",
+    412: "preconditionFailed",
+    413: "tooLarge",
+    414: "tooLong",
+    416: "badRange",
+    426: "upgradeRequired",
+    428: "preconditionRequired",
+    429: "tooManyRequests",
+    431: "tooLong",
+    500: "internal",
+    503: "unavailable",
+    505: "badVersion",
+    508: "loop",
+}
+"""What an error is called, by status, where nothing more precise is said."""
+
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 # zlib.compressobj: gzip's wrapper around the largest window.
@@ -202,11 +226,21 @@ def error_response(
     status: int,
     message: str,
     *,
+    code: str | None = None,
     cache_control: str = "no-store",
     extra: Mapping[str, str] | None = None,
 ) -> Response:
-    """Make the `{"error": message}` of every failed request."""
-    return json_response(status, {"error": message}, cache_control=cache_control, extra=extra)
+    """Make the `{"error": message, "code": code}` of every failed request.
+
+    Args:
+        status: HTTP status code, 400 to 599.
+        message: For people.
+        code: For programs, and stable; None: the usual one of the status (`ERROR_CODES`).
+        cache_control: Value of Cache-Control.
+        extra: Further fields; see `make_response`.
+    """
+    body = {"error": message, "code": code or ERROR_CODES.get(status, "error")}
+    return json_response(status, body, cache_control=cache_control, extra=extra)
 
 
 PREFLIGHT = make_response(

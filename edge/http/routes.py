@@ -8,6 +8,7 @@ asks for playlists and media some ten times a second.
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
+from edge.api.router import ApiRouter
 from edge.backend import Backend
 from edge.chat.api import ChatApi
 from edge.errors import BackendError
@@ -46,6 +47,7 @@ class App:
             here.
         relays: The owner of the relays; None: there are none.
         chat: The calls of chat; None: there is no chat here.
+        router: The other operations of the API; None: there are none.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class App:
         source: Callable[[str, Request], Answer] | None = None,
         relays: RelayBackend | None = None,
         chat: ChatApi | None = None,
+        router: ApiRouter | None = None,
     ) -> None:
         self._live = live
         self._hls = HlsApp(live)
@@ -66,6 +69,7 @@ class App:
         self._metrics = metrics
         self._source = source
         self._chat = chat
+        self._router = router
 
     def route(self, request: Request) -> Answer:
         """Decide how to answer a request; never blocks.
@@ -114,6 +118,9 @@ class App:
                 )
             case ["", "watch", _]:
                 return _read(request) or self._pages.watch
+        answer = None if self._router is None else self._router.route(request)
+        if answer is not None:
+            return answer
         page = self._pages.get(request.path, request.query)
         if page is None:
             raise HttpError(404, "not found")

@@ -25,7 +25,7 @@ import native
 from edge.http.connection import HttpConnection
 from edge.http.delivery import Delivery
 from edge.http.h2_connection import Http2Connection
-from edge.http.messages import Application
+from edge.http.messages import NOBODY, Application, Peer
 from edge.http.response import DateLine, error_response
 from edge.http.settings import HttpSettings
 from edge.http.tls import Connection, ServerContext, TlsConnection
@@ -118,6 +118,7 @@ class _Place:
     """What a connection takes up from accept to close."""
 
     network: str
+    peer: Peer
     holder: object = None
     """Who serves it now."""
 
@@ -190,7 +191,7 @@ class _Server:
                 address = _address_of(stream)
                 if not self._is_full(address):
                     tag = next(self._tags)
-                    place = self._open[tag] = _Place(_network_of(address))
+                    place = self._open[tag] = _Place(_network_of(address), self._peer(address))
                     self._by_network[place.network] += 1
                     self._begin(self._connect(stream, context, tag), tag)
                 elif context is None and self._refusing < _MAX_REFUSING:
@@ -234,13 +235,17 @@ class _Server:
     def _speak(
         self, tag: int, stream: trio.abc.Stream, is_http2: bool, received: bytes = b""
     ) -> Connection:
+        peer = self._open[tag].peer
         if is_http2:
-            return Http2Connection(stream, self._app, settings=self.settings, date=self._date)
+            return Http2Connection(
+                stream, self._app, settings=self.settings, date=self._date, peer=peer
+            )
         return HttpConnection(
             stream,
             self._app,
             settings=self.settings,
             date=self._date,
+            peer=peer,
             received=received,
             adopt=partial(self._adopt, tag),
         )
@@ -251,6 +256,15 @@ class _Server:
             return False
         self._open[tag].holder = delivery
         return True
+
+    def _peer(self, address: str) -> Peer:
+        """Who has connected; an address is kept as IPv4 where it is one."""
+        if not address:
+            return NOBODY
+        ip = ip_address(address.partition("%")[0])
+        ip = (ip.ipv4_mapped if isinstance(ip, IPv6Address) else None) or ip
+        is_proxy = any(ip in network for network in self.settings.trusted_proxies)
+        return Peer(str(ip), is_proxy)
 
     def _is_full(self, address: str) -> bool:
         if len(self._open) >= self.settings.max_connections:

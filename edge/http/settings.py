@@ -7,6 +7,10 @@ requests, and what its own limits say.
 """
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+"""This machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,9 @@ class HttpSettings:
 
     Loopback is exempt: a reverse proxy on this machine speaks for many viewers.
     """
+
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = LOOPBACK
+    """Who is believed about whom it speaks for: the last address of its X-Forwarded-For."""
 
     max_head_bytes: int = 16 * 1024
     """Request line and fields together, 431 above (nginx: 4 x 8 KiB, h11: 16 KiB)."""

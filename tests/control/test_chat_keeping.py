@@ -25,6 +25,7 @@ from control.chat_model import (
     RoomSettings,
     Sanction,
 )
+from control.tables import MIGRATIONS
 
 SETTINGS = RoomSettings(slow_mode_s=7)
 
@@ -285,7 +286,7 @@ async def test_a_file_from_before_chat_is_brought_up_to_date(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as before:
-        before.setattr(database, "MIGRATIONS", database.MIGRATIONS[:2])
+        before.setattr(database, "MIGRATIONS", MIGRATIONS[:2])
         async with await SqliteStore.open(path) as store:
             stream, _key = await store.create_stream(broadcaster_id="someone", title="A title")
     async with await SqliteStore.open(path) as store:

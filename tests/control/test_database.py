@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from control import StoreError, database
-from control.database import MIGRATIONS, open_database, transaction
+from control.database import open_database, transaction
+from control.tables import MIGRATIONS
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from control import Relays, SqliteStore, StoreError, UnknownStreamError, database
+from control.tables import MIGRATIONS
 
 NOBODY = "0" * 12
 SECRET = "live_far_0123456789"
@@ -76,7 +77,7 @@ async def test_a_file_from_before_relays_is_brought_up_to_date(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as before:
-        before.setattr(database, "MIGRATIONS", database.MIGRATIONS[:1])
+        before.setattr(database, "MIGRATIONS", MIGRATIONS[:1])
         async with await SqliteStore.open(path) as store:
             stream_id = await new_stream(store)
             with pytest.raises(StoreError, match="no such table"):

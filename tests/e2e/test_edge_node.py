@@ -233,7 +233,7 @@ def test_before_a_stop_a_balancer_is_told(tmp_path: Path, upstream: str) -> None
     with running(tmp_path, upstream, "farewell_s = 1.5") as node:
         readiness(node, 200)
         node.child.send_signal(signal.SIGTERM)
-        assert readiness(node, 503).json() == {"error": "draining"}
+        assert readiness(node, 503).json() == {"error": "draining", "code": "unavailable"}
         assert get(node, MASTER).status == 200
         assert node.child.wait(10) == 0
         node.end()
@@ -249,7 +249,10 @@ def test_past_its_bound_it_refuses_new_viewers_and_serves_the_others(
         for _ in range(10):
             idle.enter_context(socket.create_connection((host, int(port))))
         answer = readiness(node, 503)
-        assert answer.json() == {"error": "no new viewers: too much load (connections)"}
+        assert answer.json() == {
+            "error": "no new viewers: too much load (connections)",
+            "code": "unavailable",
+        }
         refused = get(node, MASTER)
         assert (refused.status, refused.headers["retry-after"]) == (503, "5")
         assert get(node, PART.format(1)).status == 200

@@ -198,7 +198,7 @@ async def test_a_refusal_by_exception(autojump_clock: "MockClock", connect_h2: "
     await client.start()
     answer = await client.get("/refuse")
     assert (answer.status, answer.fields["retry-after"]) == (409, "3")
-    assert answer.body == b'{"error":"no"}'
+    assert answer.body == b'{"error":"no","code":"conflict"}'
 
 
 @pytest.mark.parametrize("path", ["/bug", "/call-bug"])
@@ -209,7 +209,7 @@ async def test_our_bug_is_a_generic_500_and_logged(
     await client.start()
     answer = await client.get(path)
     assert answer.status == 500
-    assert answer.body == b'{"error":"internal error"}'
+    assert answer.body == b'{"error":"internal error","code":"internal"}'
     assert [entry["event"] for entry in logged] == ["request failed"]
     assert logged[0]["connection"] == client.connection.id
     assert logged[0]["path"] == path

@@ -262,7 +262,7 @@ async def test_a_failing_backend_is_a_500_that_says_nothing(
     with structlog.testing.capture_logs() as logged:
         answer = await connect().get("/api/streams/live")
     assert answer.status == 500
-    assert answer.body == b'{"error":"internal error"}'
+    assert answer.body == b'{"error":"internal error","code":"internal"}'
     assert [entry["event"] for entry in logged] == ["request failed"]
 
 

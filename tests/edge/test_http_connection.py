@@ -165,7 +165,7 @@ async def test_garbage_gets_400_and_is_closed(
             assert answer.status == 400
             assert answer.fields["connection"] == "close"
             assert answer.fields["access-control-allow-origin"] == "*"
-            assert answer.body == b'{"error":"malformed HTTP request"}'
+            assert answer.body == b'{"error":"malformed HTTP request","code":"badRequest"}'
             assert await client.closed()
             nursery.cancel_scope.cancel()
 

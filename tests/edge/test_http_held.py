@@ -110,7 +110,7 @@ async def test_our_bug_is_a_generic_500_and_logged(
     client = connect(fake)
     answer = await client.get(path)
     assert answer.status == 500
-    assert answer.body == b'{"error":"internal error"}'
+    assert answer.body == b'{"error":"internal error","code":"internal"}'
     assert [entry["event"] for entry in logged] == ["request failed"]
     assert logged[0]["connection"] == client.connection.id
     assert logged[0]["path"] == path
@@ -124,7 +124,7 @@ async def test_a_refusal_by_exception(
     answer = await client.get("/refuse")
     assert answer.status == 409
     assert answer.fields["retry-after"] == "3"
-    assert answer.body == b'{"error":"no"}'
+    assert answer.body == b'{"error":"no","code":"conflict"}'
 
 
 async def test_a_broken_stream_is_not_an_error(

@@ -38,7 +38,7 @@ def test_bodies_are_shared_not_copied() -> None:
 
 def test_errors_are_json_and_never_stored() -> None:
     response = error_response(404, 'no "such" thing', extra={"Retry-After": "1"})
-    assert response.chunks == (b'{"error":"no \\"such\\" thing"}',)
+    assert response.chunks == (b'{"error":"no \\"such\\" thing","code":"notFound"}',)
     assert b"Cache-Control: no-store\r\n" in response.head
     assert b"Retry-After: 1\r\n" in response.head
     assert b"Access-Control-Allow-Origin: *\r\n" in response.head

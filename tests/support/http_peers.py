@@ -160,5 +160,5 @@ def error_of(answer: HttpAnswer) -> str:
     assert answer.fields["cache-control"] in ("no-store", kept)
     assert answer.fields["access-control-allow-origin"] == "*"
     value = json.loads(answer.body)
-    assert list(value) == ["error"]
+    assert list(value) == ["error", "code"]
     return str(value["error"])

@@ -1,0 +1,113 @@
+"""The tables of the SQLite file, version by version. Imports nothing of ours."""
+
+from typing import Final
+
+#: Entry N brings a file from version N to N + 1. Never edit an entry that was released: add one.
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        """
+        CREATE TABLE streams (
+            id TEXT PRIMARY KEY,
+            broadcaster_id TEXT NOT NULL,
+            title TEXT NOT NULL,
+            chat_enabled INTEGER NOT NULL CHECK (chat_enabled IN (0, 1)),
+            recording_enabled INTEGER NOT NULL CHECK (recording_enabled IN (0, 1)),
+            status TEXT NOT NULL CHECK (status IN ('idle', 'live', 'ended')),
+            started_at REAL,
+            ended_at REAL,
+            created_at REAL NOT NULL,
+            key_hash BLOB NOT NULL UNIQUE CHECK (length(key_hash) = 32)
+        ) STRICT
+        """,
+        "CREATE INDEX streams_by_status ON streams (status, created_at)",
+        "CREATE INDEX streams_by_age ON streams (created_at)",
+    ),
+    (
+        """
+        CREATE TABLE relays (
+            stream_id TEXT NOT NULL REFERENCES streams (id) ON DELETE CASCADE,
+            direction TEXT NOT NULL CHECK (direction IN ('forward', 'pull')),
+            position INTEGER NOT NULL,
+            url TEXT NOT NULL,
+            PRIMARY KEY (stream_id, direction, position)
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
+    (
+        # settings and pinned: JSON, as in control.chat_model. messages: how many there are.
+        """
+        CREATE TABLE chat_rooms (
+            stream_id TEXT PRIMARY KEY REFERENCES streams (id) ON DELETE CASCADE,
+            settings TEXT,
+            pinned TEXT,
+            cleared_to TEXT NOT NULL DEFAULT '',
+            messages INTEGER NOT NULL DEFAULT 0 CHECK (messages >= 0)
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE chat_messages (
+            stream_id TEXT NOT NULL REFERENCES streams (id) ON DELETE CASCADE,
+            is_deleted INTEGER NOT NULL CHECK (is_deleted IN (0, 1)),
+            id TEXT NOT NULL,
+            user_id TEXT NOT NULL,
+            username TEXT NOT NULL,
+            role TEXT NOT NULL CHECK (role IN ('viewer', 'moderator', 'broadcaster', 'admin')),
+            content TEXT NOT NULL,
+            at INTEGER NOT NULL,
+            stream_time REAL,
+            client_id TEXT,
+            PRIMARY KEY (stream_id, is_deleted, id)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX chat_messages_by_age ON chat_messages (at)",
+        """
+        CREATE INDEX chat_messages_by_time ON chat_messages (stream_id, at, id)
+            WHERE is_deleted = 0
+        """,
+        """
+        CREATE TABLE chat_sanctions (
+            stream_id TEXT NOT NULL REFERENCES streams (id) ON DELETE CASCADE,
+            user_id TEXT NOT NULL,
+            username TEXT NOT NULL,
+            until INTEGER,
+            network TEXT,
+            by TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            at INTEGER NOT NULL,
+            PRIMARY KEY (stream_id, user_id)
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE chat_moderators (
+            number INTEGER PRIMARY KEY,
+            stream_id TEXT NOT NULL REFERENCES streams (id) ON DELETE CASCADE,
+            user_id TEXT NOT NULL,
+            username TEXT NOT NULL,
+            UNIQUE (stream_id, user_id)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE chat_audit (
+            stream_id TEXT NOT NULL REFERENCES streams (id) ON DELETE CASCADE,
+            number INTEGER NOT NULL,
+            at INTEGER NOT NULL,
+            actor_id TEXT NOT NULL,
+            actor_name TEXT NOT NULL,
+            action TEXT NOT NULL,
+            target TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            PRIMARY KEY (stream_id, number)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX chat_audit_by_age ON chat_audit (at)",
+    ),
+    # 4: more keys than one, admin tokens, playback access (control.access_queries)
+    (),
+    # 5: webhooks (control.hook_queries)
+    (),
+    # 6: recordings (control.recording_queries)
+    (),
+    # 7: how many watched, when (control.audience_queries)
+    (),
+)
