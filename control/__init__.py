@@ -7,20 +7,31 @@ ever kept in clear: a stream key leaves this package once, when it is made. The 
 
 The files, lowest first: errors, model, keys, database (the SQLite file), queries (its statements),
 store (the interface), sqlite (the store in that file), secret_file, admin_token. Chat has its own
-of each: chat_model, chat_store (the interface), chat_queries, chat_sqlite (`SqliteStore.chat`).
+of each: chat_model, chat_store (the interface), chat_queries, chat_sqlite (`SqliteStore.chat`); so
+have credentials: access_model, access_store, access_queries, access_sqlite (`SqliteStore.access`).
 
 May import: trio, msgspec, the standard library. Never: rtmpcore, hls, edge, origin, av.
 """
 
+from control.access_model import StreamKey, TokenRecord
+from control.access_store import AccessStore
 from control.admin_token import AdminToken, load_or_create_admin_token
 from control.chat_store import ChatStore
-from control.errors import ControlError, StoreError, UnknownStreamError
-from control.keys import hash_key, is_stream_id, is_stream_key, new_stream_id, new_stream_key
+from control.errors import ControlError, StoreError, TooManyError, UnknownStreamError
+from control.keys import (
+    hash_key,
+    is_admin_token,
+    is_stream_id,
+    is_stream_key,
+    new_stream_id,
+    new_stream_key,
+)
 from control.model import Relays, Stream, StreamStatus
 from control.sqlite import SqliteStore
 from control.store import Store
 
 __all__ = [
+    "AccessStore",
     "AdminToken",
     "ChatStore",
     "ControlError",
@@ -29,9 +40,13 @@ __all__ = [
     "Store",
     "StoreError",
     "Stream",
+    "StreamKey",
     "StreamStatus",
+    "TokenRecord",
+    "TooManyError",
     "UnknownStreamError",
     "hash_key",
+    "is_admin_token",
     "is_stream_id",
     "is_stream_key",
     "load_or_create_admin_token",

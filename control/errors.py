@@ -9,6 +9,10 @@ class StoreError(ControlError):
     """The store cannot be used: folder, file, lock, schema or disk. The text says which."""
 
 
+class TooManyError(ControlError):
+    """There are as many of something as there may be; the text says of what."""
+
+
 class UnknownStreamError(ControlError):
     """A change was asked of a stream that does not exist, or no longer."""
 

@@ -21,6 +21,9 @@ ID_LENGTH = 12
 KEY_PREFIX = "live_"
 
 _ID = re.compile(f"[{ID_ALPHABET}]{{{ID_LENGTH}}}")
+TOKEN_PREFIX = "hrt_"
+
+_TOKEN = re.compile(f"{TOKEN_PREFIX}[0-9a-f]{{32}}")
 _KEY = re.compile(f"{KEY_PREFIX}[0-9a-f]{{32}}")
 
 
@@ -44,8 +47,18 @@ def is_stream_key(text: str) -> bool:
     return _KEY.fullmatch(text) is not None
 
 
+def new_admin_token() -> str:
+    """Make an admin token: ``hrt_`` and 128 random bits as 32 lower-case hex digits."""
+    return TOKEN_PREFIX + secrets.token_hex(16)
+
+
+def is_admin_token(text: str) -> bool:
+    """Tell whether a peer's text has the shape of a token of `new_admin_token`."""
+    return _TOKEN.fullmatch(text) is not None
+
+
 def hash_key(stream_key: str) -> bytes:
-    """Return the 32 bytes that stand for a key in the store.
+    """Return the 32 bytes that stand for a key, or a token, in the store.
 
     Args:
         stream_key: A key in clear, of any shape; the caller has bounded its length.

@@ -4,13 +4,14 @@ Each writing function is one transaction, so a caller can be cancelled between c
 one. Errors of SQLite pass through; `control.sqlite` turns them into `StoreError`.
 """
 
-import hmac
 import sqlite3
 from typing import Any
 
+from control import access_queries
+from control.access_model import FIRST_LABEL
 from control.database import transaction
 from control.errors import UnknownStreamError
-from control.keys import hash_key, new_stream_id, new_stream_key
+from control.keys import new_stream_id, new_stream_key
 from control.model import Relays, Stream, StreamStatus
 
 _COLUMNS = (
@@ -59,7 +60,7 @@ def create(
     with transaction(connection):
         # No retry on a taken id: with a million streams the odds are one in 10**12 per creation.
         connection.execute(
-            f"INSERT INTO streams ({_COLUMNS}, key_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO streams ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 stream.id,
                 stream.broadcaster_id,
@@ -70,9 +71,9 @@ def create(
                 stream.started_at,
                 stream.ended_at,
                 stream.created_at,
-                hash_key(key),
             ),
         )
+        access_queries.insert_key(connection, stream.id, FIRST_LABEL, key, at, None)
     return stream, key
 
 
@@ -84,37 +85,48 @@ def get(connection: sqlite3.Connection, stream_id: str) -> Stream | None:
     return None if row is None else _stream(row)
 
 
-def list_all(
-    connection: sqlite3.Connection, status: StreamStatus | None, limit: int
+def list_some(
+    connection: sqlite3.Connection,
+    status: StreamStatus | None,
+    broadcaster_id: str | None,
+    after: str | None,
+    limit: int,
 ) -> list[Stream]:
-    """Return streams, newest first; ties, which a coarse clock makes, by id."""
-    where, values = ("", ()) if status is None else ("WHERE status = ?", (status.value,))
+    """Return streams, newest first; ties, which a coarse clock makes, by id.
+
+    A cursor that names no stream (any more) is the end.
+    """
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM streams {where} ORDER BY created_at DESC, id LIMIT ?",
-        (*values, limit),
+        f"""
+        SELECT {_COLUMNS} FROM streams
+        WHERE (:status IS NULL OR status = :status)
+            AND (:broadcaster IS NULL OR broadcaster_id = :broadcaster)
+            AND (:after IS NULL OR (-created_at, id) >
+                (SELECT -created_at, id FROM streams WHERE id = :after))
+        ORDER BY created_at DESC, id LIMIT :limit
+        """,
+        {
+            "status": None if status is None else status.value,
+            "broadcaster": broadcaster_id,
+            "after": after,
+            "limit": limit,
+        },
     )
     return [_stream(row) for row in rows]
 
 
-def find_by_key(connection: sqlite3.Connection, stream_key: str) -> Stream | None:
-    """Return the stream whose stored hash is this key's.
-
-    The index search may leak by its time how long a prefix of the *hash* matched; without a
-    preimage nobody can steer that. The final comparison is constant-time nevertheless.
-    """
-    digest = hash_key(stream_key)
-    row = connection.execute(
-        f"SELECT key_hash, {_COLUMNS} FROM streams WHERE key_hash = ?", (digest,)
-    ).fetchone()
-    if row is None or not hmac.compare_digest(row[0], digest):
-        return None
-    return _stream(row[1:])
+def find_by_key(connection: sqlite3.Connection, stream_key: str, now_s: float) -> Stream | None:
+    """Return the stream that a live key opens."""
+    key = access_queries.find_key(connection, stream_key, now_s)
+    return None if key is None else get(connection, key.stream_id)
 
 
-def verify_key(connection: sqlite3.Connection, stream_id: str, stream_key: str) -> bool:
-    """Compare a key with one stream's."""
-    row = connection.execute("SELECT key_hash FROM streams WHERE id = ?", (stream_id,)).fetchone()
-    return row is not None and hmac.compare_digest(row[0], hash_key(stream_key))
+def verify_key(
+    connection: sqlite3.Connection, stream_id: str, stream_key: str, now_s: float
+) -> bool:
+    """Tell whether a key is a live one of this very stream."""
+    key = access_queries.find_key(connection, stream_key, now_s)
+    return key is not None and key.stream_id == stream_id
 
 
 def set_status(
@@ -147,10 +159,12 @@ def update(
     )
 
 
-def rotate_key(connection: sqlite3.Connection, stream_id: str) -> tuple[Stream, str]:
-    """Replace the key's hash; return the stream and the new key."""
-    key = new_stream_key()
-    return _update(connection, "key_hash = :hash", {"id": stream_id, "hash": hash_key(key)}), key
+def rotate_key(connection: sqlite3.Connection, stream_id: str, now_s: float) -> tuple[Stream, str]:
+    """Put one key in the place of all; return the stream and the new key."""
+    _, key = access_queries.rotate(connection, stream_id, FIRST_LABEL, now_s, 0.0)
+    stream = get(connection, stream_id)
+    assert stream is not None, "its key has just been made"
+    return stream, key
 
 
 def delete(connection: sqlite3.Connection, stream_id: str) -> None:

@@ -17,6 +17,7 @@ from typing import Final, Self, TypeVar, TypeVarTuple
 import trio
 
 from control import queries
+from control.access_sqlite import SqliteAccessStore
 from control.chat_sqlite import SqliteChatStore
 from control.database import Database, open_database, store_error
 from control.errors import StoreError, UnknownStreamError
@@ -36,6 +37,7 @@ class SqliteStore(trio.abc.AsyncResource):
     Attributes:
         abandoned: How many streams `open` found live, left so by a crash, and set to ended.
         chat: The `ChatStore` in the same file, whose calls wait for the same turn.
+        access: The `AccessStore`, likewise.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class SqliteStore(trio.abc.AsyncResource):
     ) -> None:
         self.abandoned = abandoned
         self.chat = SqliteChatStore(self._run)
+        self.access = SqliteAccessStore(self._run, clock)
         self._path = path
         self._database = database
         self._clock = clock
@@ -117,22 +120,27 @@ class SqliteStore(trio.abc.AsyncResource):
         return await self._run(queries.get, stream_id)
 
     async def list_streams(
-        self, *, status: StreamStatus | None = None, limit: int = 1000
+        self,
+        *,
+        status: StreamStatus | None = None,
+        broadcaster_id: str | None = None,
+        after: str | None = None,
+        limit: int = 1000,
     ) -> list[Stream]:
         """See `control.store.Store.list_streams`."""
-        return await self._run(queries.list_all, status, limit)
+        return await self._run(queries.list_some, status, broadcaster_id, after, limit)
 
     async def find_by_key(self, stream_key: str) -> Stream | None:
         """See `control.store.Store.find_by_key`."""
         if not is_stream_key(stream_key):
             return None
-        return await self._run(queries.find_by_key, stream_key)
+        return await self._run(queries.find_by_key, stream_key, self._clock())
 
     async def verify_key(self, stream_id: str, stream_key: str) -> bool:
         """See `control.store.Store.verify_key`."""
         if not is_stream_id(stream_id) or not is_stream_key(stream_key):
             return False
-        return await self._run(queries.verify_key, stream_id, stream_key)
+        return await self._run(queries.verify_key, stream_id, stream_key, self._clock())
 
     async def set_status(self, stream_id: str, status: StreamStatus, at: float) -> Stream:
         """See `control.store.Store.set_status`."""
@@ -163,7 +171,7 @@ class SqliteStore(trio.abc.AsyncResource):
     async def rotate_key(self, stream_id: str) -> tuple[Stream, str]:
         """See `control.store.Store.rotate_key`."""
         _require_id(stream_id)
-        return await self._run(queries.rotate_key, stream_id)
+        return await self._run(queries.rotate_key, stream_id, self._clock())
 
     async def get_relays(self, stream_id: str) -> Relays:
         """See `control.store.Store.get_relays`."""

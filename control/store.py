@@ -38,13 +38,25 @@ class Store(Protocol):
         ...
 
     async def list_streams(
-        self, *, status: StreamStatus | None = None, limit: int = 1000
+        self,
+        *,
+        status: StreamStatus | None = None,
+        broadcaster_id: str | None = None,
+        after: str | None = None,
+        limit: int = 1000,
     ) -> list[Stream]:
-        """Return streams, newest first, at most `limit`; with `status` only those."""
+        """Return streams, newest first.
+
+        Args:
+            status: Only those in this state.
+            broadcaster_id: Only this broadcaster's.
+            after: Only those behind the stream of this id; behind one that is gone there are none.
+            limit: At most so many.
+        """
         ...
 
     async def find_by_key(self, stream_key: str) -> Stream | None:
-        """Return the stream that this key opens, or None."""
+        """Return the stream that this key opens now, or None."""
         ...
 
     async def verify_key(self, stream_id: str, stream_key: str) -> bool:
@@ -82,7 +94,7 @@ class Store(Protocol):
         ...
 
     async def delete_stream(self, stream_id: str) -> None:
-        """Remove the stream and its key for good.
+        """Remove the stream and its keys for good.
 
         Raises:
             UnknownStreamError: No such stream.
@@ -90,7 +102,7 @@ class Store(Protocol):
         ...
 
     async def rotate_key(self, stream_id: str) -> tuple[Stream, str]:
-        """Give the stream a new key; the old one opens nothing from now on.
+        """Give the stream a new key; all others open nothing from now on.
 
         Returns:
             The stream and its new key in clear.

@@ -102,12 +102,55 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
         "CREATE INDEX chat_audit_by_age ON chat_audit (at)",
     ),
-    # 4: more keys than one, admin tokens, playback access (control.access_queries)
-    (),
-    # 5: webhooks (control.hook_queries)
-    (),
-    # 6: recordings (control.recording_queries)
-    (),
-    # 7: how many watched, when (control.audience_queries)
-    (),
+    (
+        # Keys move into a table of their own. A UNIQUE column cannot be dropped: streams is made
+        # anew, while foreign keys are not looked at (`control.database`).
+        """
+        CREATE TABLE stream_keys (
+            id TEXT PRIMARY KEY,
+            stream_id TEXT NOT NULL REFERENCES streams (id) ON DELETE CASCADE,
+            label TEXT NOT NULL,
+            key_hash BLOB NOT NULL UNIQUE CHECK (length(key_hash) = 32),
+            created_at REAL NOT NULL,
+            expires_at REAL
+        ) STRICT
+        """,
+        "CREATE INDEX stream_keys_by_stream ON stream_keys (stream_id, created_at)",
+        """
+        INSERT INTO stream_keys
+            SELECT lower(hex(randomblob(6))), id, 'first', key_hash, created_at, NULL FROM streams
+        """,
+        """
+        CREATE TABLE streams_4 (
+            id TEXT PRIMARY KEY,
+            broadcaster_id TEXT NOT NULL,
+            title TEXT NOT NULL,
+            chat_enabled INTEGER NOT NULL CHECK (chat_enabled IN (0, 1)),
+            recording_enabled INTEGER NOT NULL CHECK (recording_enabled IN (0, 1)),
+            status TEXT NOT NULL CHECK (status IN ('idle', 'live', 'ended')),
+            started_at REAL,
+            ended_at REAL,
+            created_at REAL NOT NULL
+        ) STRICT
+        """,
+        """
+        INSERT INTO streams_4
+            SELECT id, broadcaster_id, title, chat_enabled, recording_enabled, status, started_at,
+                ended_at, created_at FROM streams
+        """,
+        "DROP TABLE streams",
+        "ALTER TABLE streams_4 RENAME TO streams",
+        "CREATE INDEX streams_by_status ON streams (status, created_at)",
+        "CREATE INDEX streams_by_age ON streams (created_at)",
+        """
+        CREATE TABLE admin_tokens (
+            id TEXT PRIMARY KEY,
+            name TEXT NOT NULL,
+            scopes TEXT NOT NULL,
+            token_hash BLOB NOT NULL UNIQUE CHECK (length(token_hash) = 32),
+            created_at REAL NOT NULL,
+            expires_at REAL
+        ) STRICT
+        """,
+    ),
 )

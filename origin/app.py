@@ -35,6 +35,7 @@ import trio
 from control import AdminToken, SqliteStore, StoreError, load_or_create_admin_token
 from edge.chat.api import ChatApi
 from edge.events import EventBus
+from edge.guesses import Guesses
 from edge.http.routes import App
 from edge.http.server import Figures, serve_http
 from edge.http.settings import HttpSettings
@@ -162,15 +163,23 @@ class _Origin:
             reconnect_grace_s=settings.reconnect_grace_s,
             events=events,
         )
-        self._platform = Platform(settings, store, self._broadcasts, events)
+        guesses = Guesses()
+        self._platform = Platform(
+            store=store,
+            broadcasts=self._broadcasts,
+            events=events,
+            admin_token=admin_token,
+            guesses=guesses,
+        )
         self._slates = _slates(settings, self._broadcasts)
         backend = OriginBackend(store=store, broadcasts=self._broadcasts, admin_token=admin_token)
         metrics = TranscodeMetrics()
         self._transcoding = _transcoding(settings, self._broadcasts, metrics)
         taps = Taps()
         self._ingest = ingest = Ingest(
-            store=store,
+            keys=store.access,
             broadcasts=self._broadcasts,
+            guesses=guesses,
             transcoding=self._transcoding,
             taps=taps,
             settings=IngestSettings(
@@ -194,6 +203,7 @@ class _Origin:
             source=self._relaying.source,
             relays=self._relaying,
             chat=ChatApi(self._chat, socket_settings(settings)),
+            router=self._platform.router,
         )
         self._rtmp_server = RtmpServer(
             admit=ingest.admit,

@@ -1,17 +1,26 @@
 """What a broadcast asks of those who feed it: its publisher, its ladder, what stands in for it.
 
-Imports nothing of ours.
+May import control.
 """
 
 from typing import Protocol
+
+from control import StreamKey
 
 
 class Feed(Protocol):
     """What a broadcast asks of its publisher."""
 
+    key: StreamKey | None
+    """What it was let in with, as it is now; None: it needed none (a relay)."""
+
     @property
     def silent_s(self) -> float:
         """For how long nothing has come from it, not a byte."""
+        ...
+
+    def revoke(self, reason: str) -> None:
+        """It may not publish any more: hang up for good; the broadcast waits for another."""
         ...
 
     def stop(self, reason: str, *, for_good: bool = False) -> None:

@@ -32,7 +32,8 @@ from typing import Final, Literal
 import structlog
 import trio
 
-from control import Store, StoreError
+from control import AccessStore, StoreError, StreamKey
+from edge.guesses import Guesses
 from hls import MediaError, UsageError
 from hls.segmenter_settings import SegmenterSettings
 from origin.bridge import Bridge, MediaMessage, OtherPicture, Output, Tracks
@@ -82,30 +83,33 @@ class Ingest:
     """Admits publishers.
 
     Args:
-        store: Knows the keys.
+        keys: Knows the keys.
         broadcasts: Knows who is live.
         segmenter_settings: For new segmenters.
         transcoding: Makes ladders, None for none.
         taps: Where the messages go too, for relays; None: nowhere.
         settings: Who may publish what.
+        guesses: Counts wrong keys by network; None: nobody does.
     """
 
     def __init__(
         self,
         *,
-        store: Store,
+        keys: AccessStore,
         broadcasts: Broadcasts,
         segmenter_settings: SegmenterSettings,
         transcoding: Transcoding | None = None,
         taps: Taps | None = None,
         settings: IngestSettings | None = None,
+        guesses: Guesses | None = None,
     ) -> None:
         self._settings = settings or IngestSettings()
+        self._guesses = guesses or Guesses()
         self._waiting: Counter[str] = Counter()  # second publishers, by stream
         self._publishers = 0
         self._is_draining = False
         self._taps = taps
-        self._store = store
+        self._keys = keys
         self._broadcasts = broadcasts
         self._segmenter_settings = segmenter_settings
         self._transcoding = transcoding
@@ -125,26 +129,31 @@ class Ingest:
             The publication, which the caller must close.
 
         Raises:
-            PublishDeniedError: The key is unknown, its stream has a publisher, or there is no room.
+            PublishDeniedError: The key is unknown, its stream has a publisher, there is no room, or
+                too many wrong keys came from there.
 
         Cancellation: before the stream is taken, or not at all.
         """
+        if not self._guesses.may_try(peer.address, trio.current_time()):
+            raise PublishDeniedError("too many wrong stream keys; try again in a minute")
         try:
-            stream = await self._store.find_by_key(key)
+            known = await self._keys.find_key(key)
         except StoreError as error:
             log.error("cannot look up a stream key", reason=str(error))
             raise PublishDeniedError("the stream key cannot be checked now") from error
-        if stream is None:
+        if known is None:
+            self._guesses.note_wrong(peer.address, trio.current_time())
             raise PublishDeniedError("unknown stream key")
-        await self._await_vacancy(stream.id)
-        return self.take(stream.id, peer)
+        await self._await_vacancy(known.stream_id)
+        return self.take(known.stream_id, peer, key=known)
 
-    def take(self, stream_id: str, peer: Peer) -> "Publication":
+    def take(self, stream_id: str, peer: Peer, *, key: StreamKey | None = None) -> "Publication":
         """Take a stream for somebody who may publish to it; never a checkpoint.
 
         Args:
             stream_id: The stream's.
             peer: Whoever will publish.
+            key: What it was let in with.
 
         Returns, Raises:
             As `admit`.
@@ -159,6 +168,7 @@ class Ingest:
                 self._broadcasts,
                 self._segmenter_settings,
                 peer,
+                key=key,
                 transcoding=self._transcoding,
                 taps=self._taps,
                 settings=self._settings,
@@ -209,6 +219,7 @@ class Publication:
         segmenter_settings: SegmenterSettings,
         peer: Peer,
         *,
+        key: StreamKey | None = None,
         transcoding: Transcoding | None = None,
         taps: Taps | None = None,
         settings: IngestSettings | None = None,
@@ -218,6 +229,8 @@ class Publication:
         self._settings = settings
         self._broadcasts = broadcasts
         self._peer = peer
+        self.key = key
+        """See `feed.Feed`."""
         self._on_end = on_end
         # Bytes of media since the span began; the limit of a span, if there is one.
         self._span_bytes = 0
@@ -311,6 +324,10 @@ class Publication:
                 self._hand_over()
             finally:
                 self._peer.disconnect(reason, for_good=for_good)
+
+    def revoke(self, reason: str) -> None:
+        """See `feed.Feed`: `close` follows, as when any connection is gone."""
+        self._peer.disconnect(reason, for_good=True)
 
     def give_way(self, reason: str) -> None:
         """Another publisher comes: let it go on where this one's frames end."""

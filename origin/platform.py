@@ -6,42 +6,47 @@ Each part is made here, is run in the nursery of `Platform.run`, and brings its 
 May import everything of ours.
 """
 
-from collections.abc import Sequence
+import time
 
 import trio
 
-from control import SqliteStore
-from edge.api.operation import Operation
+from control import AdminToken, SqliteStore
+from edge.api.keys import KeysApi
+from edge.api.router import ApiRouter
 from edge.events import EventBus
+from edge.guesses import Guesses
+from origin.access import KeyWatch, OriginAccess
 from origin.broadcast import Broadcasts
-from origin.config import Settings
 
 
 class Platform:
     """The parts, and the order of their start.
 
     Args:
-        settings: Checked settings.
         store: The streams and everything else that is kept.
         broadcasts: Who is live.
         events: Where what happens is told.
+        admin_token: The token that may do everything.
+        guesses: Counts wrong credentials by network, RTMP's too.
     """
 
     def __init__(
-        self, settings: Settings, store: SqliteStore, broadcasts: Broadcasts, events: EventBus
+        self,
+        *,
+        store: SqliteStore,
+        broadcasts: Broadcasts,
+        events: EventBus,
+        admin_token: AdminToken,
+        guesses: Guesses,
     ) -> None:
-        self._settings = settings
-        self._store = store
-        self._broadcasts = broadcasts
         self.events = events
-
-    @property
-    def operations(self) -> Sequence[Operation]:
+        self._key_watch = KeyWatch(store=store, broadcasts=broadcasts, clock=time.time)
+        access = OriginAccess(store=store, admin_token=admin_token, guesses=guesses)
+        self.router = ApiRouter(access, [*KeysApi(store.access, self._key_watch.settle).operations])
         """The rows of the API that the parts bring."""
-        return ()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the parts until cancelled."""
-        async with trio.open_nursery():
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._key_watch.run)
             task_status.started()
-            await trio.sleep_forever()

@@ -19,11 +19,9 @@ Spec: RFC 6455, section 4.2 (handshake), 7.1 (close), 10.2 (Origin).
 import base64
 import binascii
 import contextlib
-import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -36,7 +34,6 @@ from edge.chat import crowd as codes
 from edge.chat.crowd import Crowd, Listener, can_adopt, close_frame
 from edge.chat.frame_gate import MAX_MESSAGE_BYTES, READ_BYTES, FrameGate
 from edge.http.messages import HttpError, Request
-from edge.http.tls_stream import TlsStream
 
 _logger = structlog.get_logger("chat")
 
@@ -156,7 +153,7 @@ async def welcome(
         settings: Times and bounds.
     """
     gate = FrameGate(stream, received, request, max_bytes=settings.max_message_bytes)
-    visit = _Visit(gate, door, stream_id, client_address(stream, request), settings)
+    visit = _Visit(gate, door, stream_id, request.client, settings)
     try:
         try:
             ending = await visit.run()
@@ -293,50 +290,6 @@ async def _pour(
             with trio.fail_after(send_timeout_s):
                 await sink.send_all(data)
     scope.cancel(reason="one side has ended")
-
-
-def client_address(stream: trio.abc.Stream, request: Request) -> str:
-    """Return the client's IP address as far as it is known, else "".
-
-    A proxy on this machine is believed about whom it speaks for: the last of X-Forwarded-For.
-    """
-    address = address_of(stream)
-    forwarded = request.header(b"x-forwarded-for")
-    if forwarded is None or not address or not is_local(address):
-        return address
-    try:
-        return str(ip_address(forwarded.rpartition(",")[2].strip()))
-    except ValueError:
-        return address
-
-
-def is_local(address: str) -> bool:
-    """Whether somebody is on this machine, or has no address at all."""
-    try:
-        ip = ip_address(address.partition("%")[0])
-    except ValueError:
-        return True
-    mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
-    return (mapped or ip).is_loopback
-
-
-def address_of(stream: trio.abc.Stream) -> str:
-    """Return the peer's IP address; "" for streams that have none, or when it is gone already."""
-    if isinstance(stream, trio.SSLStream):
-        return address_of(stream.transport_stream)
-    try:
-        if isinstance(stream, trio.SocketStream):
-            return _host_of(stream.socket.getpeername())
-        if isinstance(stream, TlsStream):
-            with socket.socket(fileno=os.dup(stream.fd)) as twin:
-                return _host_of(twin.getpeername())
-    except OSError:
-        pass
-    return ""
-
-
-def _host_of(address: object) -> str:
-    return str(address[0]) if isinstance(address, tuple) else ""
 
 
 def _tokens(request: Request, name: bytes) -> set[str]:

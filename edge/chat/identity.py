@@ -17,7 +17,7 @@ modules.
 import hmac
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv6Address, IPv6Network, ip_address
+from ipaddress import ip_address
 from typing import Annotated, Any, Final, TypeVar
 
 import jwt
@@ -30,6 +30,7 @@ from control.chat_model import Role
 from edge.chat.names import BadName, normalise_name
 from edge.chat.protocol import ChatError
 from edge.chat.rules import Identity
+from edge.http.network import network_of, plain_address
 
 MAX_TOKEN_CHARS: Final = 2048
 MAX_CLAIMS: Final = 16
@@ -231,15 +232,9 @@ class Keyring:
             16 hex digits from which nobody without the secret gets the address back; "" if it is
             no IP address.
         """
-        try:
-            ip = ip_address(address.partition("%")[0])
-        except ValueError:
+        if plain_address(address) is None:
             return ""
-        if isinstance(ip, IPv6Address):
-            if ip.ipv4_mapped is not None:
-                ip = ip.ipv4_mapped
-            else:
-                ip = IPv6Network((ip, 64), strict=False).network_address
+        ip = ip_address(network_of(address))
         return hmac.digest(self._network_key, ip.packed, "sha256").hex()[:_NETWORK_CHARS]
 
     def _verified(self, token: str) -> bytes:

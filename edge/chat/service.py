@@ -30,7 +30,7 @@ from control.chat_store import MAX_SWEPT, ChatStore
 from edge.backend import Backend, StreamInfo
 from edge.chat import commands, protocol
 from edge.chat.crowd import Crowd, CrowdSettings
-from edge.chat.doorway import Joined, Refused, is_local
+from edge.chat.doorway import Joined, Refused
 from edge.chat.identity import BadToken, Keyring
 from edge.chat.names import BadName, normalise_name
 from edge.chat.orders import execute, moderate
@@ -40,6 +40,7 @@ from edge.chat.rules import LOCAL_NETWORK, Accept, Hold, Identity
 from edge.chat.sampling import Sampling
 from edge.chat.webhook import Allow, Deny, Webhook
 from edge.errors import BackendError, NoSuchStream
+from edge.http.network import is_local
 
 MAX_ROOMS: Final = 10_000
 """Rooms in memory; more are unavailable until some are left."""

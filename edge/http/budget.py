@@ -21,11 +21,16 @@ class Budget:
 
     def spend(self, now_s: float) -> bool:
         """Take one; False if there was none."""
+        self.has(now_s)
+        self._left -= 1
+        return self._left >= 0
+
+    def has(self, now_s: float) -> bool:
+        """Whether there is one to take."""
         if self._spent_at_s is not None:
             self.earn((now_s - self._spent_at_s) * self._per_s)
         self._spent_at_s = now_s
-        self._left -= 1
-        return self._left >= 0
+        return self._left >= 1
 
     def earn(self, count: float) -> None:
         """Put some back; never more than the burst."""

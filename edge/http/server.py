@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -26,6 +25,7 @@ from edge.http.connection import HttpConnection
 from edge.http.delivery import Delivery
 from edge.http.h2_connection import Http2Connection
 from edge.http.messages import NOBODY, Application, Peer
+from edge.http.network import is_local, network_of, plain_address
 from edge.http.response import DateLine, error_response
 from edge.http.settings import HttpSettings
 from edge.http.tls import Connection, ServerContext, TlsConnection
@@ -191,7 +191,7 @@ class _Server:
                 address = _address_of(stream)
                 if not self._is_full(address):
                     tag = next(self._tags)
-                    place = self._open[tag] = _Place(_network_of(address), self._peer(address))
+                    place = self._open[tag] = _Place(network_of(address), self._peer(address))
                     self._by_network[place.network] += 1
                     self._begin(self._connect(stream, context, tag), tag)
                 elif context is None and self._refusing < _MAX_REFUSING:
@@ -259,10 +259,9 @@ class _Server:
 
     def _peer(self, address: str) -> Peer:
         """Who has connected; an address is kept as IPv4 where it is one."""
-        if not address:
+        ip = plain_address(address)
+        if ip is None:
             return NOBODY
-        ip = ip_address(address.partition("%")[0])
-        ip = (ip.ipv4_mapped if isinstance(ip, IPv6Address) else None) or ip
         is_proxy = any(ip in network for network in self.settings.trusted_proxies)
         return Peer(str(ip), is_proxy)
 
@@ -270,7 +269,7 @@ class _Server:
         if len(self._open) >= self.settings.max_connections:
             return True
         limit = self.settings.max_connections_per_address
-        return self._by_network[_network_of(address)] >= limit and not _is_loopback(address)
+        return self._by_network[network_of(address)] >= limit and not is_local(address)
 
     def _begin(self, connection: Connection, tag: int) -> None:
         self._open[tag].holder = connection
@@ -303,19 +302,3 @@ def _address_of(stream: trio.abc.Stream) -> str:
         return str(stream.socket.getpeername()[0])
     except OSError:
         return ""
-
-
-def _network_of(address: str) -> str:
-    """What counts as one address: of IPv6 the first 64 bits, for whoever has one has 2**64."""
-    if ":" not in address:
-        return address
-    ip = IPv6Address(address.partition("%")[0])
-    return str(ip.ipv4_mapped or IPv6Address(int(ip) >> 64 << 64))
-
-
-def _is_loopback(address: str) -> bool:
-    if not address:
-        return True
-    ip = ip_address(address.partition("%")[0])
-    mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
-    return (mapped or ip).is_loopback

@@ -118,6 +118,8 @@ class Pull:
         self._hung_up: str | None = None
         self._scope = trio.CancelScope()
         self._heard_s = 0.0  # when the last message came
+        self.address = ""
+        """See `Peer`: it is we who have connected."""
 
     @property
     def silent_s(self) -> float:

@@ -128,6 +128,11 @@ class Peer(Protocol):
     """A publisher's connection, as those see it who take its media."""
 
     @property
+    def address(self) -> str:
+        """Its IP address; "" if it has none."""
+        ...
+
+    @property
     def silent_s(self) -> float:
         """Seconds since its last byte."""
         ...
@@ -169,6 +174,7 @@ class PublisherConnection:
         play: Serves it if it asks to play.
         settings: Deadlines.
         connection_log: Bound to the connection.
+        address: The peer's.
     """
 
     def __init__(
@@ -179,7 +185,10 @@ class PublisherConnection:
         play: ServePlayer,
         settings: Patience,
         connection_log: structlog.typing.FilteringBoundLogger,
+        address: str = "",
     ) -> None:
+        self.address = address
+        """See `Peer`."""
         self._driver = RtmpDriver(
             stream,
             Connection(Role.SERVER, random_bytes=token_bytes(RANDOM_BYTES)),

@@ -197,17 +197,20 @@ class RtmpServer:
         connection_log = log.bind(connection=token_hex(4), address=address)
         try:
             with self._places.take(address):
-                await self._serve_admitted(stream, connection_log)
+                await self._serve_admitted(stream, connection_log, address)
         except NoPlaceError as error:
             connection_log.warning("connection closed", reason=str(error))
         finally:
             await trio.aclose_forcefully(stream)
 
     async def _serve_admitted(
-        self, stream: trio.abc.Stream, connection_log: structlog.typing.FilteringBoundLogger
+        self,
+        stream: trio.abc.Stream,
+        connection_log: structlog.typing.FilteringBoundLogger,
+        address: str,
     ) -> None:
         publisher = PublisherConnection(
-            stream, self._pump, self._admit, self._play, self._settings, connection_log
+            stream, self._pump, self._admit, self._play, self._settings, connection_log, address
         )
         started_s = trio.current_time()
         try:

@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 from chat_rows import BAN, ENTRY, load, message, new_chat, new_stream, numbers, rows_of
+from old_database import STREAM_ID, make_old_file
 
 from control import (
     SqliteStore,
@@ -25,7 +26,6 @@ from control.chat_model import (
     RoomSettings,
     Sanction,
 )
-from control.tables import MIGRATIONS
 
 SETTINGS = RoomSettings(slow_mode_s=7)
 
@@ -285,13 +285,10 @@ async def test_a_killed_process_has_kept_all_that_it_said_it_had(path: Path) -> 
 async def test_a_file_from_before_chat_is_brought_up_to_date(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as before:
-        before.setattr(database, "MIGRATIONS", MIGRATIONS[:2])
-        async with await SqliteStore.open(path) as store:
-            stream, _key = await store.create_stream(broadcaster_id="someone", title="A title")
+    make_old_file(path, 2, monkeypatch)
     async with await SqliteStore.open(path) as store:
-        await store.chat.add_messages([message(stream.id, 1)])
-        assert (await load(store, stream.id)).history == (message(stream.id, 1),)
+        await store.chat.add_messages([message(STREAM_ID, 1)])
+        assert (await load(store, STREAM_ID)).history == (message(STREAM_ID, 1),)
 
 
 async def test_a_write_that_fails_is_a_store_error_and_changes_nothing(

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from old_database import STREAM_ID, make_old_file
 
-from control import Relays, SqliteStore, StoreError, UnknownStreamError, database
-from control.tables import MIGRATIONS
+from control import Relays, SqliteStore, UnknownStreamError
 
 NOBODY = "0" * 12
 SECRET = "live_far_0123456789"
@@ -76,15 +76,10 @@ async def test_a_text_that_is_no_unicode_changes_nothing(store: SqliteStore) -> 
 async def test_a_file_from_before_relays_is_brought_up_to_date(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as before:
-        before.setattr(database, "MIGRATIONS", MIGRATIONS[:1])
-        async with await SqliteStore.open(path) as store:
-            stream_id = await new_stream(store)
-            with pytest.raises(StoreError, match="no such table"):
-                await store.get_relays(stream_id)
+    make_old_file(path, 1, monkeypatch)
     async with await SqliteStore.open(path) as store:
-        await store.set_relays(stream_id, RELAYS)
-        assert await store.get_relays(stream_id) == RELAYS
+        await store.set_relays(STREAM_ID, RELAYS)
+        assert await store.get_relays(STREAM_ID) == RELAYS
 
 
 def test_a_repr_shows_no_url() -> None:

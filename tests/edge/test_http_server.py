@@ -13,7 +13,7 @@ from http_peers import HttpPeer, MemoryListener
 
 from edge.http.messages import Answer, Hold, Request
 from edge.http.response import error_response, make_response
-from edge.http.server import Figures, _address_of, _is_loopback, _network_of, serve_http
+from edge.http.server import Figures, _address_of, serve_http
 from edge.http.settings import HttpSettings
 from edge.table import ResponseTable
 
@@ -182,22 +182,6 @@ async def test_over_real_sockets() -> None:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize(
-    ("address", "loopback"),
-    [
-        ("127.0.0.1", True),
-        ("::1", True),
-        ("::ffff:127.0.0.1", True),
-        ("", True),
-        ("192.0.2.1", False),
-        ("::ffff:192.0.2.1", False),
-        ("fe80::1%eth0", False),
-    ],
-)
-def test_loopback_in_all_its_forms(address: str, loopback: bool) -> None:
-    assert _is_loopback(address) is loopback
-
-
 async def test_a_peer_that_was_gone_before_accept_has_no_address() -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     peer = await trio.open_tcp_stream("127.0.0.1", listeners[0].socket.getsockname()[1])
@@ -221,17 +205,3 @@ async def test_the_limit_per_address(
         await first.stream.aclose()
         await trio.testing.wait_all_tasks_blocked()
         assert (await listener.connect().get("/")).status == 200
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("", ""),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-        ("fe80::1%eth0", "fe80::"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-    ],
-)
-def test_an_ipv6_host_counts_as_its_network(address: str, network: str) -> None:
-    assert _network_of(address) == network

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import trio
+from quiet_feed import QuietFeed
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -44,15 +45,11 @@ class FakeStore:
         self.written.append((stream_id, status, at))
 
 
-class FakeFeed:
+class FakeFeed(QuietFeed):
     def __init__(self) -> None:
+        super().__init__()
         self.reasons: list[str] = []
         self.broadcast: Broadcast | None = None
-
-    silent_s = 0.0
-
-    def give_way(self, reason: str) -> None:
-        raise AssertionError("nobody else comes")
 
     def stop(self, reason: str, *, for_good: bool = False) -> None:
         self.reasons.append(reason)

@@ -11,7 +11,7 @@ from media_clips import ClipSpec, make_clip
 from structlog.testing import capture_logs
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
-from control import StoreError, Stream, StreamStatus
+from control import StoreError, StreamKey
 from edge.live import LiveStreams
 from hls import MediaEvent, TimelineSettings
 from hls.segmenter import Segmenter
@@ -31,23 +31,13 @@ class FakeStore:
     def __init__(self) -> None:
         self.fails = False
 
-    async def find_by_key(self, key: str) -> Stream | None:
+    async def find_key(self, key: str) -> StreamKey | None:
         await trio.lowlevel.checkpoint()
         if self.fails:
             raise StoreError("disk on fire")
         if key != KEY:
             return None
-        return Stream(
-            id="s",
-            broadcaster_id="b",
-            title="t",
-            chat_enabled=True,
-            recording_enabled=False,
-            status=StreamStatus.IDLE,
-            started_at=None,
-            ended_at=None,
-            created_at=0.0,
-        )
+        return StreamKey(id="k", stream_id="s", label="first", created_at=0.0, expires_at=None)
 
 
 class House:
@@ -64,7 +54,7 @@ class House:
             clock=lambda: self.now_s,
         )
         self.ingest = Ingest(
-            store=self.store,  # type: ignore[arg-type]
+            keys=self.store,  # type: ignore[arg-type]
             broadcasts=self.broadcasts,
             segmenter_settings=SegmenterSettings(),
             settings=IngestSettings(**settings),

@@ -14,6 +14,7 @@ from enhanced_media import (
     make_enhanced_clip,
     repacked,
 )
+from quiet_feed import QuietFeed
 from structlog.testing import capture_logs
 
 from edge.http.response import Response
@@ -32,12 +33,7 @@ class FakeStore:
     """Nothing is asked of it here."""
 
 
-class FakeFeed:
-    silent_s = 0.0
-
-    def give_way(self, reason: str) -> None:
-        raise AssertionError(reason)
-
+class FakeFeed(QuietFeed):
     def stop(self, reason: str, *, for_good: bool = False) -> None:
         raise AssertionError(reason)
 

@@ -6,7 +6,8 @@ import trio
 class FakePeer:
     """How long it has been silent is the test's to say; how it was hung up on is kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "") -> None:
+        self.address = address
         self.heard_s = trio.current_time()
         self.hung_up: list[tuple[str, bool]] = []
 

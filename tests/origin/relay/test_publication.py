@@ -28,7 +28,7 @@ class House:
         )
         self.peer = FakePeer()
         self.ingest = Ingest(
-            store=None,  # type: ignore[arg-type]
+            keys=None,  # type: ignore[arg-type]
             broadcasts=self.broadcasts,
             segmenter_settings=SegmenterSettings(),
             taps=self.taps,

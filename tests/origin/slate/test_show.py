@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from quiet_feed import QuietFeed
 from slate_files import make_still
 from structlog.testing import capture_logs
 from trio.testing import MockClock
@@ -28,12 +29,11 @@ class FakeStore:
         await trio.lowlevel.checkpoint()
 
 
-class Publisher:
+class Publisher(QuietFeed):
     """A feed that sends a clip's media in no time."""
 
-    silent_s = 0.0
-
     def __init__(self, house: "House", clip: Clip) -> None:
+        super().__init__()
         self.broadcast = house.broadcasts.publish("s", self)
         if self.broadcast.packager is None:
             self.broadcast.packager = Packager(
@@ -47,10 +47,7 @@ class Publisher:
                 break
             self.packager.take(bridge.push(message))
 
-    def give_way(self, _reason: str) -> None:
-        raise AssertionError("nobody else comes")
-
-    def stop(self, _reason: str, *, for_good: bool = False) -> None:
+    def stop(self, reason: str, *, for_good: bool = False) -> None:
         pass
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 from media_samples import Frame, Source
+from quiet_feed import QuietFeed
 from segmenter_runs import Driver
 
 import hls
@@ -18,16 +19,6 @@ from origin.transcode.ladder import Ladder
 from origin.transcode.rungs import RungPlan
 
 DRIVER = Driver(hls)
-
-
-class NoFeed:
-    silent_s = 0.0
-
-    def give_way(self, reason: str) -> None:
-        raise AssertionError(reason)
-
-    def stop(self, reason: str, *, for_good: bool = False) -> None:
-        pass
 
 
 def plan(name: str) -> RungPlan:
@@ -62,7 +53,7 @@ class Show:
             timeline_settings=TimelineSettings(),
             clock=lambda: 0.0,
         )
-        self.broadcast: Broadcast = self.broadcasts.publish("s", NoFeed())
+        self.broadcast: Broadcast = self.broadcasts.publish("s", QuietFeed())
         self.source: LiveRendition = self.broadcasts.open_media(self.broadcast)
         self.metrics = TranscodeMetrics(clock=lambda: 0.0)
         self.metrics.admitted("s", [name.partition("/")[0] for name in self.rungs], [])

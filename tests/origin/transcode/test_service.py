@@ -8,6 +8,7 @@ import fake_transcoder
 import pytest
 import trio
 from media_samples import SpsFields, avc_record
+from quiet_feed import QuietFeed
 from segmenter_runs import Driver
 from structlog.testing import capture_logs
 
@@ -30,16 +31,6 @@ COSTS = Costs(
 )
 
 MEASURED = Speed(fingerprint=fingerprint(), costs=COSTS)
-
-
-class NoFeed:
-    silent_s = 0.0
-
-    def give_way(self, reason: str) -> None:
-        raise AssertionError(reason)
-
-    def stop(self, reason: str, *, for_good: bool = False) -> None:
-        pass
 
 
 class House:
@@ -69,7 +60,7 @@ class House:
         )
 
     def go_live(self, stream_id: str = "s") -> Broadcast:
-        broadcast = self.broadcasts.publish(stream_id, NoFeed())
+        broadcast = self.broadcasts.publish(stream_id, QuietFeed())
         self.broadcasts.open_media(broadcast)
         return broadcast
 

@@ -1,0 +1,53 @@
+"""Credentials as values: what is known of a stream key or an admin token besides itself.
+
+Times are UTC seconds since 1970. Nothing here holds a secret, or its hash.
+"""
+
+from typing import Final
+
+import msgspec
+
+FIRST_LABEL: Final = "first"
+"""Of the key that a stream is made with."""
+
+MAX_KEYS: Final = 20
+"""Keys of one stream, those that end later included."""
+
+MAX_TOKENS: Final = 100
+"""Admin tokens besides the one in the data folder."""
+
+
+class StreamKey(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the keys that open a stream."""
+
+    id: str
+    """Names the key; no secret."""
+
+    stream_id: str
+    """What it opens."""
+
+    label: str
+    """Human text: which encoder has it."""
+
+    created_at: float
+
+    expires_at: float | None
+    """When it opens nothing any more; None: it lasts."""
+
+
+class TokenRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A token that may do some of what the admin may."""
+
+    id: str
+    """Names the token; no secret."""
+
+    name: str
+    """Human text: who has it."""
+
+    scopes: tuple[str, ...]
+    """What it may do; which scopes there are is the caller's business."""
+
+    created_at: float
+
+    expires_at: float | None
+    """When it is worth nothing any more; None: it lasts."""
