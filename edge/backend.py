@@ -58,6 +58,24 @@ class CreateStreamRequest(
     recording_enabled: bool = False
 
 
+class StreamSettings(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """What can be changed about a stream."""
+
+    title: str
+    chat_enabled: bool
+    recording_enabled: bool
+
+
+class StreamChanges(
+    msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+    """The body of `PATCH /api/streams/{id}`: what is left out stays as it is."""
+
+    title: _Title | msgspec.UnsetType = msgspec.UNSET
+    chat_enabled: bool | msgspec.UnsetType = msgspec.UNSET
+    recording_enabled: bool | msgspec.UnsetType = msgspec.UNSET
+
+
 _Hex = Annotated[str, msgspec.Meta(max_length=1024, pattern=r"^(0[xX])?([0-9A-Fa-f]{2})+\Z")]
 
 
@@ -107,6 +125,33 @@ class Backend(Protocol):
 
     async def get_stream(self, stream_id: str) -> StreamInfo:
         """Return one stream.
+
+        Raises:
+            NoSuchStream: There is none with this id.
+        """
+        ...
+
+    async def list_streams(
+        self,
+        *,
+        status: StreamStatus | None,
+        broadcaster_id: str | None,
+        after: str | None,
+        limit: int,
+    ) -> list[StreamInfo]:
+        """Return streams, newest first: those that are asked for, behind the stream `after`."""
+        ...
+
+    async def change_stream(self, stream_id: str, changes: StreamChanges) -> StreamInfo:
+        """Change settings, and return the stream as it is then.
+
+        Raises:
+            NoSuchStream: There is none with this id.
+        """
+        ...
+
+    async def delete_stream(self, stream_id: str) -> None:
+        """End the stream's broadcast, if there is one, and remove all that is kept of it.
 
         Raises:
             NoSuchStream: There is none with this id.

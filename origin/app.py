@@ -164,13 +164,6 @@ class _Origin:
             events=events,
         )
         guesses = Guesses()
-        self._platform = Platform(
-            store=store,
-            broadcasts=self._broadcasts,
-            events=events,
-            admin_token=admin_token,
-            guesses=guesses,
-        )
         self._slates = _slates(settings, self._broadcasts)
         backend = OriginBackend(store=store, broadcasts=self._broadcasts, admin_token=admin_token)
         metrics = TranscodeMetrics()
@@ -196,12 +189,18 @@ class _Origin:
         )
         self._chat = make_chat(settings, store, backend, self._broadcasts)
         self._relaying = Relaying(store=store, admin_token=admin_token, taps=taps, take=ingest.take)
+        self._platform = Platform(
+            store=store,
+            broadcasts=self._broadcasts,
+            backend=backend,
+            relays=self._relaying,
+            admin_token=admin_token,
+            guesses=guesses,
+        )
         self._http_app = App(
             live=live,
-            backend=backend,
             metrics=metrics.render,
             source=self._relaying.source,
-            relays=self._relaying,
             chat=ChatApi(self._chat, socket_settings(settings)),
             router=self._platform.router,
         )

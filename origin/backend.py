@@ -6,23 +6,25 @@ asked, and the second wins. Who may do what is the API layer's business.
 May import control, edge and origin's own.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from secrets import token_hex
 from typing import Final
 
 import msgspec
 import structlog
 
-from control import AdminToken, Store, StoreError, Stream, StreamStatus
+from control import AdminToken, Store, StoreError, Stream, StreamStatus, UnknownStreamError
+from edge.api.times import iso8601
 from edge.backend import (
     CreatedStream,
     CreateStreamRequest,
     MarkerInfo,
     MarkerRequest,
+    StreamChanges,
     StreamInfo,
 )
+from edge.backend import StreamStatus as EdgeStatus
 from edge.errors import AlreadyLive, BadMarker, NoSuchStream, NotLive, Unavailable
 from hls import Marker, UsageError
 from origin.broadcast import SOURCE, AlreadyLiveError, Broadcasts, NotLiveError
@@ -40,9 +42,18 @@ class OriginBackend:
         store: The streams.
         broadcasts: Their broadcasts.
         admin_token: The token that may do everything.
+        viewers: How many watch a stream now, by its id.
     """
 
-    def __init__(self, *, store: Store, broadcasts: Broadcasts, admin_token: AdminToken) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        broadcasts: Broadcasts,
+        admin_token: AdminToken,
+        viewers: Callable[[str], int] = lambda _stream_id: 0,
+    ) -> None:
+        self._viewers = viewers
         self._store = store
         self._broadcasts = broadcasts
         self._admin_token = admin_token
@@ -73,6 +84,50 @@ class OriginBackend:
     async def get_stream(self, stream_id: str) -> StreamInfo:
         """See `edge.backend.Backend.get_stream`."""
         return self._info(await self._find(stream_id))
+
+    async def list_streams(
+        self,
+        *,
+        status: EdgeStatus | None,
+        broadcaster_id: str | None,
+        after: str | None,
+        limit: int,
+    ) -> list[StreamInfo]:
+        """See `edge.backend.Backend.list_streams`."""
+        with _asking_the_store():
+            stored = await self._store.list_streams(
+                status=None if status is None else StreamStatus(status),
+                broadcaster_id=broadcaster_id,
+                after=after,
+                limit=limit,
+            )
+        return list(map(self._info, stored))
+
+    async def change_stream(self, stream_id: str, changes: StreamChanges) -> StreamInfo:
+        """See `edge.backend.Backend.change_stream`."""
+        given = {
+            name: value
+            for name, value in msgspec.structs.asdict(changes).items()
+            if value is not msgspec.UNSET
+        }
+        try:
+            with _asking_the_store():
+                stream = await self._store.update_stream(stream_id, **given)
+        except UnknownStreamError:
+            raise NoSuchStream from None
+        log.info("settings changed", stream=stream_id, settings=sorted(given))
+        return self._info(stream)
+
+    async def delete_stream(self, stream_id: str) -> None:
+        """See `edge.backend.Backend.delete_stream`."""
+        with suppress(NotLiveError):
+            self._broadcasts.end_stream(stream_id, "the stream was removed")
+        try:
+            with _asking_the_store():
+                await self._store.delete_stream(stream_id)
+        except UnknownStreamError:
+            raise NoSuchStream from None
+        log.info("stream removed", stream=stream_id)
 
     async def start(self, stream_id: str) -> StreamInfo:
         """See `edge.backend.Backend.start`."""
@@ -105,9 +160,7 @@ class OriginBackend:
         except UsageError as error:
             raise BadMarker(str(error)) from None
         log.info("marker", stream=stream.id, id=marker.id)
-        start_date = _iso8601(marker.start_ms / 1000)
-        assert start_date is not None
-        return MarkerInfo(id=marker.id, start_date=start_date)
+        return MarkerInfo(id=marker.id, start_date=iso8601(marker.start_ms / 1000))
 
     async def is_admin(self, token: str) -> bool:
         """See `edge.backend.Backend.is_admin`."""
@@ -134,8 +187,9 @@ class OriginBackend:
             title=stream.title,
             status=status.value,
             broadcaster_id=stream.broadcaster_id,
-            started_at=_iso8601(started_at_s),
-            ended_at=_iso8601(ended_at_s),
+            started_at=iso8601(started_at_s),
+            ended_at=iso8601(ended_at_s),
+            viewer_count=self._viewers(stream.id),
             quality=[] if live is None else live.listed or [SOURCE],
             chat_enabled=stream.chat_enabled,
             recording_enabled=stream.recording_enabled,
@@ -174,11 +228,3 @@ def _asking_the_store() -> Iterator[None]:
     except StoreError as error:
         log.error("cannot ask the store", reason=str(error))
         raise Unavailable from None
-
-
-def _iso8601(at_s: float | None) -> str | None:
-    """UTC seconds since 1970 as ``2026-08-01T12:00:00.000Z``."""
-    if at_s is None:
-        return None
-    text = datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")

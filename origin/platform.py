@@ -13,8 +13,10 @@ import trio
 from control import AdminToken, SqliteStore
 from edge.api.keys import KeysApi
 from edge.api.router import ApiRouter
-from edge.events import EventBus
+from edge.api.streams import StreamsApi
+from edge.backend import Backend
 from edge.guesses import Guesses
+from edge.relays import RelayBackend
 from origin.access import KeyWatch, OriginAccess
 from origin.broadcast import Broadcasts
 
@@ -25,7 +27,8 @@ class Platform:
     Args:
         store: The streams and everything else that is kept.
         broadcasts: Who is live.
-        events: Where what happens is told.
+        backend: Answers for streams.
+        relays: Answers for their relays.
         admin_token: The token that may do everything.
         guesses: Counts wrong credentials by network, RTMP's too.
     """
@@ -35,14 +38,20 @@ class Platform:
         *,
         store: SqliteStore,
         broadcasts: Broadcasts,
-        events: EventBus,
+        backend: Backend,
+        relays: RelayBackend,
         admin_token: AdminToken,
         guesses: Guesses,
     ) -> None:
-        self.events = events
         self._key_watch = KeyWatch(store=store, broadcasts=broadcasts, clock=time.time)
         access = OriginAccess(store=store, admin_token=admin_token, guesses=guesses)
-        self.router = ApiRouter(access, [*KeysApi(store.access, self._key_watch.settle).operations])
+        self.router = ApiRouter(
+            access,
+            [
+                *StreamsApi(backend, relays).operations,
+                *KeysApi(store.access, self._key_watch.settle).operations,
+            ],
+        )
         """The rows of the API that the parts bring."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -7,13 +7,13 @@ May import: `control`, `edge.api`, `edge.http`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from control import AccessStore, StreamKey, TokenRecord, TooManyError, UnknownStreamError
 from edge.api.operation import Asked, Need, Operation, Scope
+from edge.api.times import iso8601
 from edge.errors import NoSuchStream
 from edge.http.messages import HttpError
 from edge.http.response import Response, json_response, make_response
@@ -227,7 +227,7 @@ def _key(key: StreamKey) -> dict[str, Any]:
         "id": key.id,
         "label": key.label,
         "created_at": iso8601(key.created_at),
-        "expires_at": None if key.expires_at is None else iso8601(key.expires_at),
+        "expires_at": iso8601(key.expires_at),
     }
 
 
@@ -237,11 +237,5 @@ def _token(record: TokenRecord) -> dict[str, Any]:
         "name": record.name,
         "scopes": list(record.scopes),
         "created_at": iso8601(record.created_at),
-        "expires_at": None if record.expires_at is None else iso8601(record.expires_at),
+        "expires_at": iso8601(record.expires_at),
     }
-
-
-def iso8601(at_s: float) -> str:
-    """UTC seconds since 1970 as ``2026-08-01T12:00:00.000Z``."""
-    text = datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")

@@ -19,8 +19,14 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from edge.api.operation import ANONYMOUS, Access, Asked, Need, Operation, Principal
-from edge.errors import BackendError, WrongKey
-from edge.http.api import refusal
+from edge.errors import (
+    AlreadyLive,
+    BackendError,
+    NoSuchStream,
+    NotLive,
+    Unavailable,
+    WrongKey,
+)
 from edge.http.messages import Answer, Call, HttpError, Request
 from edge.http.response import Response, error_response
 
@@ -28,6 +34,14 @@ from edge.http.response import Response, error_response
 _LONG_NAME = re.compile(r"`[^`]{25,}`")
 
 MAX_QUERY_FIELDS = 32
+
+_REFUSALS: dict[type[BackendError], tuple[int, str]] = {
+    NoSuchStream: (404, "noSuchStream"),
+    WrongKey: (401, "unauthorized"),
+    AlreadyLive: (409, "alreadyLive"),
+    NotLive: (409, "notLive"),
+    Unavailable: (503, "unavailable"),
+}
 
 T = TypeVar("T")
 
@@ -97,7 +111,7 @@ class ApiRouter:
         try:
             stream_id = params.get("streamId")
             if stream_id is not None and not await self._access.knows_stream(stream_id):
-                raise HttpError(404, "no such stream", code="noSuchStream")
+                raise NoSuchStream
             principal = await self._identify(operation, stream_id, request, body)
             query = None if operation.query is None else _read_query(request, operation.query)
             given = _read_body(operation, body)
@@ -129,6 +143,16 @@ class ApiRouter:
         if principal.stream_id is not None:
             raise HttpError(403, "this needs an admin token")
         raise HttpError(403, f"this token lacks the scope {operation.scope!r}")
+
+
+def refusal(error: BackendError) -> HttpError:
+    """Turn a backend's refusal into the HTTP error that says so."""
+    status, code = _REFUSALS.get(type(error), (400, "badRequest"))
+    if status == 401:
+        return HttpError(401, str(error), WWW_Authenticate="Bearer")
+    if status == 503:
+        return HttpError(503, str(error), Retry_After="5")
+    return HttpError(status, str(error), code=code)
 
 
 def _shape(path: str) -> tuple[str | None, ...]:

@@ -79,17 +79,21 @@ def complain(program: str, reason: str) -> None:
     print(f"{program}: {printable}", file=sys.stderr)
 
 
+def program_version() -> str:
+    """What the package says it is."""
+    try:
+        return importlib.metadata.version("headrace")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown (not installed)"
+
+
 def version_option(program: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The option ``--version`` of a program."""
 
     def print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
         if not wanted:
             return
-        try:
-            version = importlib.metadata.version("headrace")
-        except importlib.metadata.PackageNotFoundError:
-            version = "unknown (not installed)"
-        click.echo(f"{program}, version {version}")
+        click.echo(f"{program}, version {program_version()}")
         context.exit()
 
     return click.option(

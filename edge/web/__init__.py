@@ -38,6 +38,7 @@ _ASSETS = {
     "record.js": ("record.js", "text/javascript; charset=utf-8"),
     "talk.js": ("talk.js", "text/javascript; charset=utf-8"),
     "chat.css": ("chat.css", "text/css; charset=utf-8"),
+    "api.css": ("api.css", "text/css; charset=utf-8"),
     "hls.min.js": ("vendor/hls.min.js", "text/javascript; charset=utf-8"),
 }
 _CHAT_SCRIPT = '<script type="module" src="/static/chat.js"></script>'
@@ -90,6 +91,10 @@ class Pages:
             assets=assets,
             versions=versions,
         )
+
+    def page(self, html: str) -> Response:
+        """Make a response of a page that is written elsewhere, under the same policy."""
+        return _page(html, self.versions)
 
     def get(self, path: str, query: str) -> Response | None:
         """Return the directory page or an asset; None for any other path."""

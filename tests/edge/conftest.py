@@ -8,15 +8,20 @@ import pytest
 import structlog
 import trio
 import trio.testing
+from api_app import make_app
 from h2_peer import H2Peer
 from http_peers import HttpPeer, MemoryStream
+from msgspec import UNSET
+from msgspec.structs import asdict, replace
 
 from edge.backend import (
     CreatedStream,
     CreateStreamRequest,
     MarkerInfo,
     MarkerRequest,
+    StreamChanges,
     StreamInfo,
+    StreamStatus,
 )
 from edge.errors import AlreadyLive, BadMarker, NoSuchStream, NotLive
 from edge.http.connection import HttpConnection
@@ -141,6 +146,31 @@ class FakeBackend:
             raise NoSuchStream
         return self.streams[stream_id]
 
+    async def list_streams(
+        self,
+        *,
+        status: StreamStatus | None,
+        broadcaster_id: str | None,
+        after: str | None,
+        limit: int,
+    ) -> list[StreamInfo]:
+        every = [
+            info
+            for info in self.streams.values()
+            if status in (None, info.status) and broadcaster_id in (None, info.broadcaster_id)
+        ]
+        ids = [info.id for info in every]
+        return every[0 if after is None else ids.index(after) + 1 :][:limit]
+
+    async def change_stream(self, stream_id: str, changes: StreamChanges) -> StreamInfo:
+        changed = {name: value for name, value in asdict(changes).items() if value is not UNSET}
+        self.streams[stream_id] = replace(await self.get_stream(stream_id), **changed)
+        return self.streams[stream_id]
+
+    async def delete_stream(self, stream_id: str) -> None:
+        await self.get_stream(stream_id)
+        del self.streams[stream_id]
+
     async def start(self, stream_id: str) -> StreamInfo:
         if self.streams[stream_id].status == "live":
             raise AlreadyLive
@@ -263,7 +293,7 @@ def backend() -> FakeBackend:
 
 @pytest.fixture
 def app(live: LiveStreams, backend: FakeBackend) -> App:
-    return App(live=live, backend=backend)
+    return make_app(live, backend)
 
 
 @dataclass

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from api_app import make_app
 from edge_node import MASTER, PATH, STREAM, reload
 from http_peers import HttpPeer
 
 from edge.edge_app import EdgeApp
 from edge.edge_settings import EdgeSettings
 from edge.http.messages import Answer, Application, Request
-from edge.http.routes import App
 from edge.http.server import serve_http
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ async def test_what_is_published_comes_down_two_hops(
     nursery: trio.Nursery, feed: "Feed", live: "LiveStreams", backend: "FakeBackend", skip: bool
 ) -> None:
     feed.ready()
-    origin = Counted(App(live=live, backend=backend))
+    origin = Counted(make_app(live, backend))
     shield = await _edge(nursery, await _serve(nursery, origin))
     edges = [await _edge(nursery, shield) for _ in range(2)]
     viewers = [await _viewer(url) for url in edges for _ in range(5)]

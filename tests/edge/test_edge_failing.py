@@ -6,9 +6,8 @@ import httpx
 import pytest
 import trio
 import trio.testing
+from api_app import make_app
 from edge_node import MASTER, MEDIA, PART, PATH, STREAM, EdgeNode, body, reload
-
-from edge.http.routes import App
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +69,7 @@ async def test_while_delta_updates_are_watched_there_is_a_whole_playlist_to_fall
     autojump_clock: "MockClock", feed: "Feed", live: "LiveStreams", backend: "FakeBackend"
 ) -> None:
     feed.ready()
-    edge = EdgeNode(origin=App(live=live, backend=backend))
+    edge = EdgeNode(origin=make_app(live, backend))
     async with edge.running():
         await edge.get(PATH)
         for number in range(5, 55):  # 20 s

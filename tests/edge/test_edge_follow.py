@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
+from api_app import make_app
 from edge_node import PART, PATH, STREAM, EdgeNode, body, reload, wait_for
 from scripted_upstream import Script
 
@@ -27,7 +28,7 @@ def text_of(feed: "Feed", *, skip: bool = False) -> bytes:
 
 @pytest.fixture
 def origin(live: LiveStreams, backend: "FakeBackend") -> App:
-    return App(live=live, backend=backend)
+    return make_app(live, backend)
 
 
 async def test_the_edge_is_there_first(

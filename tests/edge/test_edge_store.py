@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
+from api_app import make_app
 from edge_node import MASTER, MEDIA, PART, PATH, STREAM, Asked, EdgeNode, body, reload, wait_for
 from scripted_upstream import Script
 
@@ -25,7 +26,7 @@ def text_of(feed: "Feed", *, skip: bool = False) -> bytes:
 
 @pytest.fixture
 def origin(live: LiveStreams, backend: "FakeBackend") -> App:
-    return App(live=live, backend=backend)
+    return make_app(live, backend)
 
 
 # --- one request for all

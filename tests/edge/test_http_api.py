@@ -8,8 +8,8 @@ import pytest
 import structlog
 from http_peers import error_of
 
+from edge.api.streams import StreamKeyBody
 from edge.errors import Unavailable
-from edge.http.api import _KeyRequest
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -126,8 +126,9 @@ async def test_start_and_end_with_the_key_or_the_admin_token(
         ("", "", 401),
         ('{"streamKey": "key-b"}', "", 401),
         ('{"streamKey": "wrong"}', "key-b", 401),
-        ('{"streamKey": ["key-a"]}', "", 400),
-        ('{"key-a": "key-a"}', "", 400),
+        ('{"streamKey": ["key-a"]}', "", 401),
+        ('{"streamKey": ["key-a"]}', "key-a", 400),
+        ('{"key-a": "key-a"}', "key-a", 400),
     ],
 )
 async def test_start_and_end_without_a_right_credential(
@@ -252,7 +253,7 @@ async def test_head_of_an_api_answer(
 
 
 def test_a_key_is_in_no_repr() -> None:
-    assert "secret" not in repr(_KeyRequest(stream_key="secret"))
+    assert "secret" not in repr(StreamKeyBody(stream_key="secret"))
 
 
 async def test_a_failing_backend_is_a_500_that_says_nothing(

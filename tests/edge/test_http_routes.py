@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
+from api_app import make_app
 from http_peers import error_of
 
 from edge.http.hls_app import FIRST_SEGMENT_WAIT_S
-from edge.http.routes import App
 from edge.live import LiveStreams
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ async def test_a_live_stream_without_media_holds_players_and_then_says_503(
         "/api/streams/none/source/seg-tok-0.m4s",
         f"{BASE}/source/..%2f..%2fetc",
         "/nowhere",
-        "/api",
+        "/api/none",
         "/static/../web/__init__.py",
         "/static/package.json",
     ],
@@ -290,9 +290,9 @@ async def test_options_is_a_preflight_anywhere(
         ("DELETE", PLAYLIST, "GET, HEAD, OPTIONS"),
         ("PUT", f"{BASE}/source/x.m4s", "GET, HEAD, OPTIONS"),
         ("PUT", f"{BASE}/master.m3u8", "GET, HEAD, OPTIONS"),
-        ("GET", "/api/streams", "POST, OPTIONS"),
+        ("PUT", "/api/streams", "POST, GET, HEAD, OPTIONS"),
         ("DELETE", "/api/streams/live", "GET, HEAD, OPTIONS"),
-        ("DELETE", BASE, "GET, HEAD, OPTIONS"),
+        ("PUT", BASE, "GET, PATCH, DELETE, HEAD, OPTIONS"),
         ("GET", f"{BASE}/start", "POST, OPTIONS"),
         ("HEAD", f"{BASE}/end", "POST, OPTIONS"),
         ("DELETE", "/health", "GET, HEAD, OPTIONS"),
@@ -359,7 +359,7 @@ async def test_metrics_are_rendered_for_whoever_asks(
         asked.append(1)
         return b"answers_total %d\n" % len(asked)
 
-    client = connect(App(live=live, backend=backend, metrics=render))
+    client = connect(make_app(live, backend, metrics=render))
     answer = await client.get("/metrics")
     assert (answer.status, answer.body) == (200, b"answers_total 1\n")
     assert answer.fields["content-type"] == "text/plain; version=0.0.4; charset=utf-8"

@@ -4,6 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from api_app import make_app
 from http_peers import HttpAnswer, error_of
 
 from edge.errors import NoSuchStream
@@ -51,7 +52,7 @@ def relays() -> FakeRelays:
 def app(live: LiveStreams, backend: "FakeBackend", relays: FakeRelays) -> App:
     backend.add("a")
     backend.add("gone")
-    return App(live=live, backend=backend, relays=relays)
+    return make_app(live, backend, relays)
 
 
 async def put(client: "Client", body: object, *, token: str, path: str = PATH) -> HttpAnswer:
@@ -100,11 +101,11 @@ async def test_what_is_left_out_is_taken_away(
     assert (await put(client, {}, token="admin")).body == b'{"forward":[],"pull":null}'
 
 
-@pytest.mark.parametrize("token", ["key-a", "wrong"])
+@pytest.mark.parametrize(("token", "status"), [("key-a", 403), ("wrong", 401)])
 async def test_only_the_admin_sets(
-    autojump_clock: "MockClock", connect: "Connect", relays: FakeRelays, token: str
+    autojump_clock: "MockClock", connect: "Connect", relays: FakeRelays, token: str, status: int
 ) -> None:
-    assert (await put(connect(), {"forward": [URL]}, token=token)).status == 401
+    assert (await put(connect(), {"forward": [URL]}, token=token)).status == status
     assert not relays.set
 
 
@@ -144,8 +145,9 @@ async def test_other_methods_and_processes_without_relays(
 ) -> None:
     answer = await connect().get(PATH, method="DELETE")
     assert (answer.status, answer.fields["allow"]) == (405, "GET, PUT, HEAD, OPTIONS")
-    without = connect(App(live=live, backend=backend))
-    assert (await put(without, {}, token="admin")).status == 404
+    bare = make_app(live, backend)
+    assert (await put(connect(bare), {}, token="admin")).status == 404
+    without = connect(bare)
     assert (await without.get(PATH, fields="Authorization: Bearer admin\r\n")).status == 404
     assert (await without.get("/api/streams/a/source.flv")).status == 404
 

@@ -44,7 +44,7 @@ from edge.chat.doorway import (
 )
 from edge.chat.frame_gate import MAX_NOISE
 from edge.http.connection import HttpConnection
-from edge.http.messages import Answer, HandOver, Request
+from edge.http.messages import Answer, HandOver, Peer, Request
 from edge.http.response import DateLine
 from edge.http.settings import HttpSettings
 from edge.http.tls import make_python_context
@@ -455,7 +455,9 @@ async def test_from_the_http_connection_to_the_crowd() -> None:
         client = await trio.open_tcp_stream("127.0.0.1", port)
         server = await listeners[0].accept()
         await listeners[0].aclose()
-        connection = HttpConnection(server, App(), settings=HttpSettings(), date=DateLine())
+        connection = HttpConnection(
+            server, App(), settings=HttpSettings(), date=DateLine(), peer=Peer("192.0.2.1")
+        )
         rig.nursery.start_soon(connection.run)
         answer = await HttpPeer(client).get(TARGET)
         assert (answer.status, answer.fields["upgrade"]) == (426, "websocket")
@@ -465,7 +467,7 @@ async def test_from_the_http_connection_to_the_crowd() -> None:
         await visitor.send(b"GET %b HTTP/1.1\r\n%b\r\n" % (TARGET.encode(), head) + text("join"))
         await visitor.shake_hands()
         assert await visitor.texts(1) == [b'"welcome"']
-        assert door.asked == [("one", "join", "127.0.0.1")]
+        assert door.asked == [("one", "join", "192.0.2.1")]
         await visitor.send(text("hello"))
         assert await visitor.texts(1) == [b"hello"]
         await client.aclose()
