@@ -150,22 +150,9 @@ def _query_parameters(kind: type[msgspec.Struct] | None) -> list[dict[str, Any]]
     schema, components = msgspec.json.schema_components([kind])
     (struct,) = (components[ref["$ref"].rpartition("/")[2]] for ref in schema)
     return [
-        {"name": name, "in": "query", "required": False, "schema": _single(of)}
+        {"name": name, "in": "query", "required": False, "schema": of}
         for name, of in struct["properties"].items()
     ]
-
-
-def _single(schema: dict[str, Any]) -> dict[str, Any]:
-    """What a text in a query can be: null is left out, for that is said by leaving it out."""
-    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
-    single = {key: of for key, of in schema.items() if key not in ("anyOf", "default")}
-    if len(kinds) == 1:
-        single |= kinds[0]
-    if schema.get("default") is not None:
-        single["default"] = schema["default"]
-    if None in single.get("enum", ()):
-        single["enum"] = [one for one in single["enum"] if one is not None]
-    return single
 
 
 def _responses(row: Operation, by_type: Mapping[int, Any]) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class Operation:
     method: Method
     path: str
     """With `{names}` for whole segments: ``/api/streams/{streamId}/keys/{keyId}``. The name
-    ``streamId`` stands for a stream, which must exist: else 404 before anything else."""
+    ``streamId`` stands for a stream, which must exist."""
     handler: Handler | None
     """None: it is only documented here, and answered elsewhere (playlists, media)."""
     summary: str
@@ -124,7 +124,8 @@ class Operation:
     scope: Scope = "streams"
     """What an admin token needs."""
     query: type[msgspec.Struct] | None = None
-    """Parameters; every field has a default, and is a str, int, float, bool or Literal."""
+    """Parameters; every field is a str, int, float, bool or Literal, and has a default or is UNSET:
+    never None, which a text cannot say."""
     body: Any = None
     """Type of the JSON body."""
     body_optional: bool = False

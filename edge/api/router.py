@@ -1,8 +1,8 @@
 """From a request to its operation: path, credential, query and body, checked in this order.
 
-An unknown stream is 404 whatever the credential: ids are public. Who shows no credential where one
-is needed, or one that opens nothing here, gets 401; an admin token that lacks the scope gets 403.
-Only then are the query and the body looked at, so that a stranger learns nothing about them.
+Who shows no credential where one is needed, or one that opens nothing here, gets 401; an admin
+token that lacks the scope gets 403; to all others an unknown stream is 404. Only then are the query
+and the body looked at, so that a stranger learns nothing about them.
 
 Synchronous to the choice of the handler.
 
@@ -110,9 +110,9 @@ class ApiRouter:
         }
         try:
             stream_id = params.get("streamId")
+            principal = await self._identify(operation, stream_id, request, body)
             if stream_id is not None and not await self._access.knows_stream(stream_id):
                 raise NoSuchStream
-            principal = await self._identify(operation, stream_id, request, body)
             query = None if operation.query is None else _read_query(request, operation.query)
             given = _read_body(operation, body)
             return await operation.handler(Asked(request, params, query, given, principal))
@@ -184,6 +184,8 @@ def _read_query(request: Request, kind: type[T]) -> T:
         )
         names = {field.encode_name for field in msgspec.structs.fields(kind)}  # type: ignore[arg-type]
         given = {name: value for name, value in pairs if name in names}
+        if len(given) < sum(name in names for name, _ in pairs):
+            raise HttpError(400, "bad query: a parameter is there twice")
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         raise HttpError(400, f"bad query: {_LONG_NAME.sub('`...`', str(error))}") from None
@@ -204,10 +206,27 @@ def _read_body(operation: Operation, body: bytes) -> Any:
 def decode_json(body: bytes, kind: type[T]) -> T:
     """Read a JSON body; raises HttpError, whose text repeats no long text of a client."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.ValidationError:
+            # JSON has one kind of number: 5.0 is an integer too, where one is wanted.
+            return msgspec.convert(_whole(msgspec.json.decode(body)), kind)
+    except RecursionError:
+        raise HttpError(400, "bad JSON body: it is nested too deeply") from None
     except msgspec.DecodeError as error:  # ValidationError too; the text names the field
         # The name of an unknown field is the client's text: a typo is short, a misplaced key long.
         reason = _LONG_NAME.sub("`...`", str(error))
         raise HttpError(400, f"bad JSON body: {reason}") from None
     except UnicodeDecodeError:
         raise HttpError(400, "bad JSON body: it is not UTF-8") from None
+
+
+def _whole(value: Any) -> Any:
+    """The same value, its whole numbers as int."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _whole(one) for name, one in value.items()}
+    return value

@@ -68,11 +68,11 @@ class StreamPage(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 class ListQuery(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """Which streams."""
 
-    status: StreamStatus | None = None
+    status: StreamStatus | msgspec.UnsetType = msgspec.UNSET
     """As stored: a stream that has gone live this instant may be missing."""
-    broadcaster_id: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+    broadcaster_id: Annotated[str, msgspec.Meta(max_length=128)] | msgspec.UnsetType = msgspec.UNSET
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
-    after: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    after: Annotated[str, msgspec.Meta(max_length=64)] | msgspec.UnsetType = msgspec.UNSET
     """`next` of the call before."""
 
 
@@ -227,9 +227,9 @@ class StreamsApi:
     async def _list(self, asked: Asked) -> Response:
         query: ListQuery = asked.query
         streams = await self._backend.list_streams(
-            status=query.status,
-            broadcaster_id=query.broadcaster_id,
-            after=query.after,
+            status=query.status or None,
+            broadcaster_id=None if query.broadcaster_id is msgspec.UNSET else query.broadcaster_id,
+            after=None if query.after is msgspec.UNSET else query.after,
             limit=query.limit + 1,
         )
         shown = streams[: query.limit]

@@ -12,7 +12,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,12 +150,27 @@ class Origin:
 
     def post(self, path: str, body: object, *, token: str | None = None) -> Answer:
         """POST JSON on a connection of its own. The answer is not remembered: it may hold a key."""
+        return self.call("POST", path, body, token=token)
+
+    def call(
+        self, method: str, path: str, body: object = None, *, token: str | None = None
+    ) -> Answer:
+        """Ask for an operation of the API, like `post`."""
         client = HttpClient(self.http)
         try:
             headers = {"Authorization": f"Bearer {token}"} if token else {}
-            return client.request("POST", path, body=body, headers=headers)
+            return client.request(method, path, body=body, headers=headers)
         finally:
             client.close()
+
+    def create_token(self, scopes: Sequence[str]) -> str:
+        """Make an admin token that may do so much."""
+        body = {"name": "tester", "scopes": list(scopes)}
+        answer = self.post("/api/tokens", body, token=self.admin_token())
+        assert answer.status == 201, answer.text
+        token = str(answer.json()["token"])
+        self.secrets.add(token)
+        return token
 
     def admin_token(self) -> str:
         """The token that the origin wrote into its data folder, mode 0600."""

@@ -44,7 +44,8 @@ from edge.chat.doorway import (
 )
 from edge.chat.frame_gate import MAX_NOISE
 from edge.http.connection import HttpConnection
-from edge.http.messages import Answer, HandOver, Peer, Request
+from edge.http.messages import Answer, HandOver, Request
+from edge.http.messages import Peer as HttpEnd
 from edge.http.response import DateLine
 from edge.http.settings import HttpSettings
 from edge.http.tls import make_python_context
@@ -456,7 +457,7 @@ async def test_from_the_http_connection_to_the_crowd() -> None:
         server = await listeners[0].accept()
         await listeners[0].aclose()
         connection = HttpConnection(
-            server, App(), settings=HttpSettings(), date=DateLine(), peer=Peer("192.0.2.1")
+            server, App(), settings=HttpSettings(), date=DateLine(), peer=HttpEnd("192.0.2.1")
         )
         rig.nursery.start_soon(connection.run)
         answer = await HttpPeer(client).get(TARGET)
