@@ -33,7 +33,7 @@ class StreamInfo(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     quality: list[str] = []
     """Names of the renditions that can be played now, best first; empty when not live."""
     viewer_count: int = 0
-    """Always 0: viewers are not counted yet. Players may rely on the name already."""
+    """How many watch now."""
     chat_enabled: bool = True
     recording_enabled: bool = False
 

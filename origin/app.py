@@ -33,6 +33,7 @@ import structlog
 import trio
 
 from control import AdminToken, SqliteStore, StoreError, load_or_create_admin_token
+from edge.audience.api import Audience
 from edge.chat.api import ChatApi
 from edge.events import EventBus
 from edge.guesses import Guesses
@@ -51,6 +52,8 @@ from origin.broadcast import Broadcasts
 from origin.chat import make_chat, socket_settings
 from origin.config import Settings
 from origin.demo.launch import run_demo
+from origin.health.monitor import HealthMonitor
+from origin.health.rules import limits_of
 from origin.ingest import Ingest, IngestSettings
 from origin.metrics import TranscodeMetrics
 from origin.platform import Platform
@@ -165,14 +168,29 @@ class _Origin:
         )
         guesses = Guesses()
         self._slates = _slates(settings, self._broadcasts)
-        backend = OriginBackend(store=store, broadcasts=self._broadcasts, admin_token=admin_token)
+        audience = Audience(self._broadcasts.is_live)
+        events.listen(audience.on_event)
+        backend = OriginBackend(
+            store=store,
+            broadcasts=self._broadcasts,
+            admin_token=admin_token,
+            viewers=audience.count,
+            events=events,
+        )
         metrics = TranscodeMetrics()
         self._transcoding = _transcoding(settings, self._broadcasts, metrics)
+        health = HealthMonitor(
+            broadcasts=self._broadcasts,
+            events=events,
+            transcode=self._transcoding.health,
+            limits=limits_of(settings),
+        )
         taps = Taps()
         self._ingest = ingest = Ingest(
             keys=store.access,
             broadcasts=self._broadcasts,
             guesses=guesses,
+            health=health,
             transcoding=self._transcoding,
             taps=taps,
             settings=IngestSettings(
@@ -196,12 +214,15 @@ class _Origin:
             relays=self._relaying,
             admin_token=admin_token,
             guesses=guesses,
+            audience=audience,
+            events=events,
+            health=health,
         )
         self._http_app = App(
             live=live,
             metrics=metrics.render,
             source=self._relaying.source,
-            chat=ChatApi(self._chat, socket_settings(settings)),
+            chat=ChatApi(self._chat, socket_settings(settings), self._platform.access),
             router=self._platform.router,
         )
         self._rtmp_server = RtmpServer(

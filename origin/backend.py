@@ -26,6 +26,7 @@ from edge.backend import (
 )
 from edge.backend import StreamStatus as EdgeStatus
 from edge.errors import AlreadyLive, BadMarker, NoSuchStream, NotLive, Unavailable
+from edge.events import EventBus
 from hls import Marker, UsageError
 from origin.broadcast import SOURCE, AlreadyLiveError, Broadcasts, NotLiveError
 
@@ -43,6 +44,7 @@ class OriginBackend:
         broadcasts: Their broadcasts.
         admin_token: The token that may do everything.
         viewers: How many watch a stream now, by its id.
+        events: Where a removal is told; None: nowhere.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class OriginBackend:
         broadcasts: Broadcasts,
         admin_token: AdminToken,
         viewers: Callable[[str], int] = lambda _stream_id: 0,
+        events: EventBus | None = None,
     ) -> None:
         self._viewers = viewers
+        self._events = events or EventBus()
         self._store = store
         self._broadcasts = broadcasts
         self._admin_token = admin_token
@@ -128,6 +132,7 @@ class OriginBackend:
         except UnknownStreamError:
             raise NoSuchStream from None
         log.info("stream removed", stream=stream_id)
+        self._events.emit("stream.deleted", stream_id)
 
     async def start(self, stream_id: str) -> StreamInfo:
         """See `edge.backend.Backend.start`."""

@@ -356,6 +356,10 @@ class Broadcasts:
         """Return the stream's live broadcast, or None."""
         return self._live.get(stream_id)
 
+    def is_live(self, stream_id: str) -> bool:
+        """Tell whether the stream has a live broadcast."""
+        return stream_id in self._live
+
     def live_stream_ids(self) -> Iterator[str]:
         """Ids of the streams that are live."""
         return iter(list(self._live))

@@ -164,6 +164,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     chat_public_key: Path | None = None
     """PEM file: an Ed25519 public key, whose owner mints chat tokens too (EdDSA)."""
 
+    health_min_bitrate_kbps: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 500
+    """Below it a publisher's bitrate, over three seconds, is told as low; 0: never."""
+
+    health_min_fps: Annotated[float, msgspec.Meta(ge=0, le=240)] = 20.0
+    """Below it its frame rate is; 0: never."""
+
+    health_max_dropped_frames: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 100
+    """Above it, within a minute, frames are told as dropped; 0: never."""
+
+    health_max_keyframe_interval_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 4.0
+    """Above it the keyframe interval is told as long, seconds; 0: never."""
+
+    health_max_av_skew_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 200
+    """Above it sound and picture are told to be apart, milliseconds; 0: never."""
+
+    health_max_drift_ppm: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 300
+    """Above it the encoder's clock is told as wrong, parts per million; 0: never."""
+
+    health_max_jitter_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
+    """Above it media is told to come unevenly, milliseconds; 0: never."""
+
     max_chat_connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
     """WebSockets of all chats at one time."""
 

@@ -40,6 +40,7 @@ from origin.bridge import Bridge, MediaMessage, OtherPicture, Output, Tracks
 from origin.broadcast import AlreadyLiveError, Broadcasts
 from origin.cue import marker_of
 from origin.feed import Feed
+from origin.health.monitor import HealthMonitor
 from origin.packager import Packager
 from origin.relay.tap import MetadataValues, Taps
 from origin.rtmp.publisher import NoRoomError, Peer, PublishDeniedError, PublishStoppedError
@@ -90,6 +91,7 @@ class Ingest:
         taps: Where the messages go too, for relays; None: nowhere.
         settings: Who may publish what.
         guesses: Counts wrong keys by network; None: nobody does.
+        health: Says how publishers fare; None: nobody does.
     """
 
     def __init__(
@@ -102,9 +104,11 @@ class Ingest:
         taps: Taps | None = None,
         settings: IngestSettings | None = None,
         guesses: Guesses | None = None,
+        health: HealthMonitor | None = None,
     ) -> None:
         self._settings = settings or IngestSettings()
-        self._guesses = guesses or Guesses()
+        self._health = health
+        self._guesses = Guesses() if guesses is None else guesses
         self._waiting: Counter[str] = Counter()  # second publishers, by stream
         self._publishers = 0
         self._is_draining = False
@@ -172,6 +176,7 @@ class Ingest:
                 transcoding=self._transcoding,
                 taps=self._taps,
                 settings=self._settings,
+                health=self._health,
                 on_end=self._note_end,
             )
         except AlreadyLiveError as error:
@@ -223,6 +228,7 @@ class Publication:
         transcoding: Transcoding | None = None,
         taps: Taps | None = None,
         settings: IngestSettings | None = None,
+        health: HealthMonitor | None = None,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         settings = settings or IngestSettings()
@@ -247,6 +253,8 @@ class Publication:
             )
         self._packager = self._broadcast.packager
         self._tap = (taps or Taps()).open(stream_id)
+        self._health = health
+        self._meter = None if health is None else health.open(self._broadcast, peer)
 
     @property
     def stream_id(self) -> str:
@@ -277,6 +285,8 @@ class Publication:
         except MediaError as error:
             self._is_unusable = True
             raise PublishStoppedError(f"unusable media: {error}") from error
+        if self._meter is not None:
+            self._meter.note(len(message.payload), outputs, self._peer.heard_s)
         self._tap.push(message)
 
     def cue(self, values: Mapping[str, object]) -> None:
@@ -294,7 +304,9 @@ class Publication:
             log.debug("cue point left out", stream=self.stream_id, reason=str(error))
 
     def describe(self, values: MetadataValues) -> None:
-        """Take ``onMetaData``: it is passed on, and nothing is believed of it."""
+        """Take ``onMetaData``: it is passed on, and nothing is believed of it but a name."""
+        if self._health is not None:
+            self._health.describe(self._broadcast, values)
         self._tap.describe(values)
 
     def close(self, *, goodbye: bool = False) -> None:

@@ -14,11 +14,16 @@ from control import AdminToken, SqliteStore
 from edge.api.keys import KeysApi
 from edge.api.router import ApiRouter
 from edge.api.streams import StreamsApi
+from edge.audience.api import Audience
 from edge.backend import Backend
+from edge.events import EventBus
 from edge.guesses import Guesses
 from edge.relays import RelayBackend
 from origin.access import KeyWatch, OriginAccess
 from origin.broadcast import Broadcasts
+from origin.health.api import HealthApi
+from origin.health.live_events import LiveEvents
+from origin.health.monitor import HealthMonitor
 
 
 class Platform:
@@ -31,6 +36,9 @@ class Platform:
         relays: Answers for their relays.
         admin_token: The token that may do everything.
         guesses: Counts wrong credentials by network, RTMP's too.
+        audience: Who watches.
+        events: What happens.
+        health: How broadcasts fare.
     """
 
     def __init__(
@@ -42,14 +50,25 @@ class Platform:
         relays: RelayBackend,
         admin_token: AdminToken,
         guesses: Guesses,
+        audience: Audience,
+        events: EventBus,
+        health: HealthMonitor,
     ) -> None:
+        self._health = health
+        live_events = LiveEvents(events)
+        health.on_figures = live_events.tell_figures
+        self._audience = audience
         self._key_watch = KeyWatch(store=store, broadcasts=broadcasts, clock=time.time)
-        access = OriginAccess(store=store, admin_token=admin_token, guesses=guesses)
+        self.access = access = OriginAccess(
+            store=store, admin_token=admin_token, guesses=guesses, is_live=broadcasts.is_live
+        )
         self.router = ApiRouter(
             access,
             [
                 *StreamsApi(backend, relays).operations,
                 *KeysApi(store.access, self._key_watch.settle).operations,
+                *audience.operations,
+                *HealthApi(health, live_events).operations,
             ],
         )
         """The rows of the API that the parts bring."""
@@ -58,4 +77,6 @@ class Platform:
         """Run the parts until cancelled."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._key_watch.run)
+            await nursery.start(self._audience.run)
+            await nursery.start(self._health.run)
             task_status.started()

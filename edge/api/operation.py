@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import msgspec
+import trio
 
 from edge.http.messages import Request
 from edge.http.response import Response
@@ -102,6 +103,10 @@ class Asked:
 Handler: TypeAlias = Callable[[Asked], Awaitable[Response]]
 """May raise `HttpError` or `edge.errors.BackendError`."""
 
+Take: TypeAlias = Callable[[Asked, trio.abc.Stream], Awaitable[None]]
+"""Serves the connection to its end, its head included; before it has touched the stream it may
+raise what a handler may."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
@@ -114,7 +119,10 @@ class Operation:
     """With `{names}` for whole segments: ``/api/streams/{streamId}/keys/{keyId}``. The name
     ``streamId`` stands for a stream, which must exist."""
     handler: Handler | None
-    """None: it is only documented here, and answered elsewhere (playlists, media)."""
+    """None: it is only documented here, and answered elsewhere (playlists, media), or by `take`."""
+    take: Take | None = None
+    """Instead of a handler: gets the connection itself, for an answer without an end. Of a GET, and
+    over HTTP/1.1 only (`edge.http.messages.HandOver`)."""
     summary: str
     """A line for the document."""
     description: str = ""

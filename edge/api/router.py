@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
+import trio
 
 from edge.api.operation import ANONYMOUS, Access, Asked, Need, Operation, Principal
 from edge.errors import (
@@ -27,7 +28,7 @@ from edge.errors import (
     Unavailable,
     WrongKey,
 )
-from edge.http.messages import Answer, Call, HttpError, Request
+from edge.http.messages import Answer, Call, HandOver, HttpError, Request
 from edge.http.response import Response, error_response
 
 # What msgspec quotes of a body: longer than any field name of ours.
@@ -60,7 +61,7 @@ class ApiRouter:
         self._access = access
         self._by_shape: dict[tuple[str | None, ...], dict[str, Operation]] = {}
         for operation in self.operations:
-            if operation.handler is None:
+            if operation.handler is None and operation.take is None:
                 continue
             methods = self._by_shape.setdefault(_shape(operation.path), {})
             if operation.method in methods:
@@ -79,6 +80,8 @@ class ApiRouter:
             return error_response(
                 405, "method not allowed here", extra={"Allow": ", ".join((*allowed, "OPTIONS"))}
             )
+        if operation.take is not None:
+            return HandOver(partial(self._hand_over, operation, segments, request))
         return Call(partial(self._run, operation, segments))
 
     def _find(self, segments: tuple[str, ...]) -> Mapping[str, Operation] | None:
@@ -103,21 +106,40 @@ class ApiRouter:
         self, operation: Operation, segments: tuple[str, ...], request: Request, body: bytes
     ) -> Response:
         assert operation.handler is not None
+        try:
+            return await operation.handler(await self._check(operation, segments, request, body))
+        except BackendError as error:
+            raise refusal(error) from None
+
+    async def _hand_over(
+        self,
+        operation: Operation,
+        segments: tuple[str, ...],
+        request: Request,
+        stream: trio.abc.Stream,
+        _received: bytes,
+    ) -> None:
+        assert operation.take is not None
+        try:
+            await operation.take(await self._check(operation, segments, request, b""), stream)
+        except BackendError as error:
+            raise refusal(error) from None
+
+    async def _check(
+        self, operation: Operation, segments: tuple[str, ...], request: Request, body: bytes
+    ) -> Asked:
+        """Look at all that the row says."""
         params = {
             name[1:-1]: unquote(given)
             for name, given in zip(operation.path.split("/"), segments, strict=True)
             if name.startswith("{")
         }
-        try:
-            stream_id = params.get("streamId")
-            principal = await self._identify(operation, stream_id, request, body)
-            if stream_id is not None and not await self._access.knows_stream(stream_id):
-                raise NoSuchStream
-            query = None if operation.query is None else _read_query(request, operation.query)
-            given = _read_body(operation, body)
-            return await operation.handler(Asked(request, params, query, given, principal))
-        except BackendError as error:
-            raise refusal(error) from None
+        stream_id = params.get("streamId")
+        principal = await self._identify(operation, stream_id, request, body)
+        if stream_id is not None and not await self._access.knows_stream(stream_id):
+            raise NoSuchStream
+        query = None if operation.query is None else _read_query(request, operation.query)
+        return Asked(request, params, query, _read_body(operation, body), principal)
 
     async def _identify(
         self, operation: Operation, stream_id: str | None, request: Request, body: bytes

@@ -6,11 +6,12 @@ nobody acts as a user for whom it has none. Moderation needs a token of that rol
 admin token. A change is answered when it is stored.
 
 Errors are `{"error": text, "code": code}`, with `Retry-After` where that is known. Handlers are
-called by `edge.http.routes`. May import: `edge.http`, `edge.backend`, `edge.chat`.
+called by `edge.http.routes`. May import: `edge.http`, `edge.api`, `edge.backend`, `edge.chat`.
 """
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import unquote
@@ -21,6 +22,8 @@ import trio
 
 from control import StoreError
 from control.chat_model import Role, RoomSettings
+from edge.api.operation import ALL_SCOPES, Access
+from edge.api.streams import BackendAccess
 from edge.chat.doorway import ChatSocketSettings, check_upgrade, welcome
 from edge.chat.identity import BadToken
 from edge.chat.names import BadName, normalise_name
@@ -95,10 +98,17 @@ class ChatApi:
     Args:
         service: The rooms.
         sockets: How WebSockets begin.
+        access: Knows stream keys and admin tokens; None: the service's backend does.
     """
 
-    def __init__(self, service: ChatService, sockets: ChatSocketSettings | None = None) -> None:
+    def __init__(
+        self,
+        service: ChatService,
+        sockets: ChatSocketSettings | None = None,
+        access: Access | None = None,
+    ) -> None:
         self._service = service
+        self._access = access or BackendAccess(service.backend)
         self._sockets = sockets or ChatSocketSettings()
 
     def route(self, stream_id: str, rest: Sequence[str], request: Request) -> Answer:
@@ -326,16 +336,19 @@ class ChatApi:
         if token is None:
             raise WrongKey
         service = self._service
-        if await service.backend.is_admin(token):
-            return Identity(user_id="admin", username="Admin", role=Role.ADMIN)
-        if await service.backend.owns(stream_id, token):
-            info = await service.backend.get_stream(stream_id)
-            name = info.broadcaster_id
-            return Identity(user_id=name, username=name, role=Role.BROADCASTER)
-        try:
+        with suppress(BadToken):  # first: it costs no look-up, and a wrong one is no guess at a key
             return service.keyring.read(token, stream_id=stream_id, now_s=service.clock_ms() / 1000)
-        except BadToken:
-            raise WrongKey from None
+        who = await self._access.identify(token, stream_id=stream_id, client=request.client)
+        if who is None:
+            raise WrongKey
+        if who.stream_id is not None:
+            name = (await service.backend.get_stream(stream_id)).broadcaster_id
+            return Identity(user_id=name, username=name, role=Role.BROADCASTER)
+        if who.scopes == ALL_SCOPES:
+            return Identity(user_id="admin", username="Admin", role=Role.ADMIN)
+        if who.may("moderate"):
+            return Identity(user_id=who.name, username="Moderator", role=Role.MODERATOR)
+        raise HttpError(403, "this token lacks the scope 'moderate'")
 
     async def _writer(
         self, room: Room, request: Request, post: _Post, broadcaster_id: str

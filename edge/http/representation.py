@@ -88,19 +88,11 @@ def select_range(response: Response, value: str) -> Response:
     Returns:
         The response itself, a 206 that shares its chunks' memory, or a 416.
     """
-    match = _RANGE.fullmatch(value.strip())
     total = response.size_bytes
-    if match is None or match.group() == "bytes=-":
+    found = find_range(value, total)
+    if found is None:
         return response
-    first_text, last_text = match.groups()
-    if not first_text:  # the last N bytes
-        first, end = max(0, total - int(last_text)), total
-    else:
-        first, end = int(first_text), total
-        if last_text:
-            if int(last_text) < first:
-                return response
-            end = min(total, int(last_text) + 1)
+    first, end = found
     if first >= end:
         return error_response(
             416, "the range is outside the body", extra={"Content-Range": f"bytes */{total}"}
@@ -122,3 +114,28 @@ def select_range(response: Response, value: str) -> Response:
             "ETag": response.etag,
         },
     )
+
+
+def find_range(value: str, total: int) -> tuple[int, int] | None:
+    """Find which bytes a Range field asks for.
+
+    Args:
+        value: The field's value, from the client.
+        total: How many bytes there are.
+
+    Returns:
+        The first and the one behind the last, of which none are there if the first is not less;
+        None where the field is to be ignored.
+    """
+    match = _RANGE.fullmatch(value.strip())
+    if match is None or match.group() == "bytes=-":
+        return None
+    first_text, last_text = match.groups()
+    if not first_text:  # the last N bytes
+        return max(0, total - int(last_text)), total
+    first = int(first_text)
+    if not last_text:
+        return first, total
+    if int(last_text) < first:
+        return None
+    return first, min(total, int(last_text) + 1)

@@ -36,6 +36,7 @@ _ASSETS = {
     "abr.js": ("abr.js", "text/javascript; charset=utf-8"),
     "chat.js": ("chat.js", "text/javascript; charset=utf-8"),
     "record.js": ("record.js", "text/javascript; charset=utf-8"),
+    "presence.js": ("presence.js", "text/javascript; charset=utf-8"),
     "talk.js": ("talk.js", "text/javascript; charset=utf-8"),
     "chat.css": ("chat.css", "text/css; charset=utf-8"),
     "api.css": ("api.css", "text/css; charset=utf-8"),

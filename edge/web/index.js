@@ -17,7 +17,7 @@ function card(stream) {
   title.textContent = stream.title;
   const facts = document.createElement("span");
   facts.className = "quiet";
-  facts.textContent = [stream.broadcasterId, since(stream.startedAt)].filter(Boolean).join(" · ");
+  facts.textContent = [stream.broadcasterId, since(stream.startedAt), watched(stream.viewerCount)].filter(Boolean).join(" · ");
   link.append(badge, title, facts);
   item.append(link);
   return item;
@@ -28,6 +28,11 @@ function since(startedAt) {
   const minutes = Math.max(0, Math.floor((Date.now() - Date.parse(startedAt)) / 60000));
   if (minutes < 1) return "started just now";
   return minutes < 60 ? `for ${minutes} min` : `for ${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+function watched(count) {
+  if (!count) return "";
+  return count === 1 ? "1 viewer" : `${count} viewers`;
 }
 
 let shown = "";

@@ -6,6 +6,7 @@
 // `window.headrace` is for tests and the curious.
 
 import { timedAbr } from "./abr.js";
+import { Presence } from "./presence.js";
 
 const POLL_MS = 2000;
 const RETURN_MS = 500; // the same while a broadcast that broke off may be about to come back
@@ -68,6 +69,8 @@ const base = `/api/streams/${encodeURIComponent(streamId)}`;
 const page = { hls: null, abr: null, signs: {}, video, stalls: 0, errors: [], state: "connecting", latency };
 window.headrace = page;
 
+const presence = new Presence(`${base}/viewers`, () => hasPlayed && !video.paused, showViewers);
+
 let following = true; // at the live edge, or wherever the viewer went back to
 let hasPlayed = false;
 let failures = 0;
@@ -89,6 +92,11 @@ function show(state, message) {
   const badge = $("badge");
   badge.textContent = BADGES[state];
   badge.classList.toggle("live", state === "live");
+}
+
+function showViewers(count) {
+  $("viewers").textContent = count === 1 ? "1 viewer" : `${count} viewers`;
+  $("viewers").hidden = false;
 }
 
 function problem(text) {
@@ -207,6 +215,7 @@ function stop() {
   page.hls?.destroy();
   page.hls = page.abr = null;
   hasPlayed = false;
+  presence.leave();
   video.removeAttribute("src");
   video.load();
 }
@@ -400,6 +409,7 @@ for (const name of ["pointermove", "pointerdown", "keydown", "focusin"]) player.
 
 video.addEventListener("playing", () => {
   hasPlayed = true;
+  if (!presence.isCounted) presence.beat();
   failures = 0;
   show("live", "Live");
   showSound();

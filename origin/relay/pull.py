@@ -126,6 +126,14 @@ class Pull:
         """See `Peer`."""
         return trio.current_time() - self._heard_s
 
+    @property
+    def heard_s(self) -> float:
+        """See `Peer`."""
+        return self._heard_s
+
+    def tcp_figures(self) -> None:
+        """See `Peer`: the far server's line is not the broadcaster's."""
+
     def disconnect(self, reason: str, *, for_good: bool = False) -> None:
         """See `Peer`; whatever the reason, nothing is fetched until it is set again."""
         self._hung_up = reason

@@ -27,6 +27,7 @@ import trio
 from origin.rtmp.capabilities import INGESTED
 from origin.rtmp.driver import RtmpDriver
 from origin.rtmp.pump import Pump
+from origin.rtmp.tcp_info import TcpFigures, tcp_figures
 from rtmpcore import (
     AmfValue,
     AudioMessage,
@@ -137,6 +138,15 @@ class Peer(Protocol):
         """Seconds since its last byte."""
         ...
 
+    @property
+    def heard_s(self) -> float:
+        """When its last bytes came, in Trio's time."""
+        ...
+
+    def tcp_figures(self) -> TcpFigures | None:
+        """What the kernel knows of its connection; None: nothing."""
+        ...
+
     def disconnect(self, reason: str, *, for_good: bool = False) -> None:
         """End it from outside. Synchronous; idempotent.
 
@@ -189,6 +199,7 @@ class PublisherConnection:
     ) -> None:
         self.address = address
         """See `Peer`."""
+        self._stream = stream
         self._driver = RtmpDriver(
             stream,
             Connection(Role.SERVER, random_bytes=token_bytes(RANDOM_BYTES)),
@@ -214,6 +225,15 @@ class PublisherConnection:
     def silent_s(self) -> float:
         """See `Peer`."""
         return trio.current_time() - self._driver.heard_s
+
+    @property
+    def heard_s(self) -> float:
+        """See `Peer`."""
+        return self._driver.heard_s
+
+    def tcp_figures(self) -> TcpFigures | None:
+        """See `Peer`."""
+        return tcp_figures(self._stream)
 
     @property
     def bytes_received(self) -> int:

@@ -18,6 +18,7 @@ import trio
 
 from origin.metrics import TranscodeMetrics
 from origin.transcode.capacity import Admission, Capacity, SourceLoad
+from origin.transcode.health import TranscodeHealth
 from origin.transcode.ladder import Ladder
 from origin.transcode.measure import Speed, calibrate
 from origin.transcode.rungs import Ladder as LadderSettings
@@ -89,6 +90,11 @@ class Transcoding:
     def max_gop_s(self) -> float:
         """Longest keyframe interval at which a source is passed through."""
         return self._settings.max_gop_s
+
+    def health(self, stream_id: str) -> TranscodeHealth | None:
+        """Say how a stream's ladder fares; None: it has none."""
+        ladder = self._ladders.get(stream_id)
+        return None if ladder is None else ladder.health()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the ladders until cancelled; their workers are killed then."""

@@ -54,7 +54,7 @@ MAX_STILL_CHANGE: Final = 5.0
 of 720p makes 2.5 at 1000 kbit/s of x264's fastest preset, and up to 4.7 at 300, in the second in
 which it gets its details; a mouth makes 12, a cursor or a digit 8 and more."""
 
-SILENT_AFTER_S: Final = 5.0
+SILENT_AFTER_S: Final = 3.0
 SILENT_DBFS: Final = -60.0
 SOUND_DBFS: Final = -57.0
 """Effective level of an audio frame without its DC offset; between the two, nothing changes."""

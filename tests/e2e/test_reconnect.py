@@ -194,3 +194,26 @@ def test_obs_comes_back_by_itself_over_a_line_that_was_cut(
         assert page.page.evaluate("window.theSame === headrace.hls"), page.describe()
         assert stream.id in origin.live_ids()
     check(played, absent_s, figures)
+
+
+@pytest.mark.hard_cap(60)
+def test_a_rotated_key_ends_its_publisher_and_the_new_one_goes_on(
+    clip_of: Callable[[ClipSpec], Clip], origin: Origin, tmp_path: Path
+) -> None:
+    need_ffmpeg()
+    clip = clip_of(ClipSpec(name="killed", duration_s=30.0, b_frames=2))
+    stream = origin.create_stream("rotated")
+    url = origin.publish_url(stream.key)
+    with publish_with_ffmpeg(clip.path, url, tmp_path / "first.log") as first:
+        origin.wait_status(stream, "live", timeout_s=10)
+        answer = origin.post(f"/api/streams/{stream.id}/key", {}, token=stream.key)
+        assert answer.status == 200, answer.text
+        key = str(answer.json()["streamKey"])
+        origin.secrets.add(key)
+        assert first.wait(5.0) != 0
+        assert "the stream key has been ended" in first.log_text()
+    with publish_with_ffmpeg(clip.path, url, tmp_path / "again.log") as again:
+        assert again.wait(5.0) != 0, "the old key opens nothing"
+    with publish_with_ffmpeg(clip.path, origin.publish_url(key), tmp_path / "second.log"):
+        origin.child.wait_for_log("broadcast goes on", timeout_s=10)
+        assert origin.status(stream) == "live"

@@ -12,11 +12,13 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from control import StoreError, StreamKey
+from edge.events import EventBus
 from edge.live import LiveStreams
 from hls import MediaEvent, TimelineSettings
 from hls.segmenter import Segmenter
 from hls.segmenter_settings import SegmenterSettings
 from origin.broadcast import SOURCE, Broadcasts
+from origin.health.monitor import HealthMonitor
 from origin.ingest import BITRATE_SPAN_S, Ingest, IngestSettings, Publication
 from origin.rtmp.publisher import PublishDeniedError, PublishStoppedError
 from origin.rtmp.server import RtmpServer
@@ -692,3 +694,31 @@ async def test_a_publisher_cancelled_anywhere_leaves_a_stream_that_can_be_publis
     await run_publisher(patient, published(media, goodbye=True))
     assert patient.broadcasts.live("s") is None
     assert "#EXTINF" in patient.playlist()
+
+
+async def test_health_knows_what_comes(media: wire.Media, autojump_clock: MockClock) -> None:
+    house = House()
+    health = HealthMonitor(broadcasts=house.broadcasts, events=EventBus())
+    house.ingest = Ingest(
+        keys=house.store,  # type: ignore[arg-type]
+        broadcasts=house.broadcasts,
+        segmenter_settings=SegmenterSettings(),
+        health=health,
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(health.run)
+        publication = await house.admit()
+        publication.describe({"encoder": "tester"})
+        push_all(publication, media)
+        await trio.sleep(1.1)
+        report = health.report("s")
+        assert report is not None
+        assert report.publisher.encoder == "tester"
+        assert report.publisher.video is not None
+        assert report.publisher.audio is not None
+        assert report.figures is not None
+        assert report.figures.bitrate_kbps > 10
+        assert report.figures.keyframe_interval_seconds == pytest.approx(1.0, abs=0.05)
+        publication.close()
+        assert health.report("s") is None
+        nursery.cancel_scope.cancel()

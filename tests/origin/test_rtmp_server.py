@@ -365,6 +365,8 @@ async def test_a_peer_tells_how_long_it_has_been_silent(
         await peer.send_all(wire.video(bytes(50_000))[:10])  # no message yet, but bytes
         await wait_all_tasks_blocked()
         assert studio.sink.peer.silent_s == 0.0
+        assert studio.sink.peer.heard_s == trio.current_time()
+        assert studio.sink.peer.tcp_figures() is None  # a stream in memory
         await peer.aclose()
 
 

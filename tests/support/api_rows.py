@@ -5,6 +5,10 @@ from typing import Any
 from edge.api.keys import KeysApi
 from edge.api.operation import Operation
 from edge.api.streams import StreamsApi
+from edge.audience.api import Audience
+from edge.events import EventBus
+from origin.health.api import HealthApi
+from origin.health.live_events import LiveEvents
 
 
 class _Nothing:
@@ -14,4 +18,9 @@ class _Nothing:
 def every_row() -> list[Operation]:
     """Return them; the handlers cannot be called."""
     nothing: Any = _Nothing()
-    return [*StreamsApi(nothing, nothing).operations, *KeysApi(nothing, nothing).operations]
+    return [
+        *StreamsApi(nothing, nothing).operations,
+        *KeysApi(nothing, nothing).operations,
+        *Audience(nothing).operations,
+        *HealthApi(nothing, LiveEvents(EventBus())).operations,
+    ]

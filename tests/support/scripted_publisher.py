@@ -25,6 +25,13 @@ import rtmp_publishers as wire
 
 SEND_TIMEOUT_S = 10.0
 
+Stamp = Callable[[str, int], int]
+"""From a frame's kind and its time, in milliseconds, to its stamp; of no kind: the clock itself."""
+
+
+def _as_sent(_kind: str, at_ms: int) -> int:
+    return at_ms
+
 
 class Line:
     """One encoder's way to the origin; the script's side of it.
@@ -62,7 +69,13 @@ class Line:
             answer += more
 
     def publish(
-        self, media: wire.Media, *, seconds: float, video: bool = True, audio: bool = True
+        self,
+        media: wire.Media,
+        *,
+        seconds: float,
+        video: bool = True,
+        audio: bool = True,
+        stamp: Stamp = _as_sent,
     ) -> None:
         """Send the first `seconds` of a clip at its own speed; stamps go on from `clock_ms`.
 
@@ -71,6 +84,7 @@ class Line:
             seconds: How much of it, at most what there is.
             video: Its pictures are sent.
             audio: Its audio frames are sent.
+            stamp: What the stamp of a frame says that is sent at its time.
         """
         assert self._socket is not None
         if self._media is not media:
@@ -85,9 +99,15 @@ class Line:
                 break
             self.rest(began_s + at_ms / 1000 - time.monotonic())
             if kinds[kind]:
-                self._socket.sendall(build[kind](body, (at_ms + offset_ms) % 2**32))
+                stamp_ms = (stamp(kind, at_ms) + offset_ms) % 2**32
+                self._socket.sendall(build[kind](body, stamp_ms))
         self.rest(began_s + seconds - time.monotonic())
-        self.clock_ms = offset_ms + round(seconds * 1000)
+        self.clock_ms = offset_ms + stamp("", round(seconds * 1000))
+
+    def send(self, data: bytes) -> None:
+        """Send what is no media."""
+        assert self._socket is not None
+        self._socket.sendall(data)
 
     def drop(self) -> None:
         """Lose the connection: a reset, and not a word before."""

@@ -5,11 +5,12 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from trio.testing import memory_stream_pair
 
 from edge.api.operation import ANONYMOUS, Asked, Need, Operation, Principal
 from edge.api.router import MAX_QUERY_FIELDS, ApiRouter
 from edge.errors import AlreadyLive, BackendError, Unavailable
-from edge.http.messages import Call, HttpError, Request
+from edge.http.messages import Call, HandOver, HttpError, Request
 from edge.http.response import Response, json_response
 
 
@@ -326,3 +327,53 @@ async def test_a_refusal_of_the_backend(
 ) -> None:
     house.raises = error
     assert await house.refused(house.row()) == (status, code)
+
+
+async def test_a_row_that_takes_the_connection_is_guarded_like_all_others(house: House) -> None:
+    taken: list[tuple[Asked, trio.abc.Stream]] = []
+
+    async def take(asked: Asked, stream: trio.abc.Stream) -> None:
+        if house.raises is not None:
+            raise house.raises
+        taken.append((asked, stream))
+
+    row = Operation(
+        name="x",
+        method="GET",
+        path=STREAM_PATH,
+        handler=None,
+        take=take,
+        summary="",
+        tag="",
+        need=Need.STREAM,
+        query=Query,
+    )
+    ours, theirs = memory_stream_pair()
+
+    async def call(token: str, query: str = "") -> None:
+        request = Request(
+            "GET", f"/api/streams/a/x{query}", [(b"authorization", f"Bearer {token}".encode())]
+        )
+        answer = ApiRouter(house.access, [row]).route(request)
+        assert type(answer) is HandOver
+        await answer.take(theirs, b"")
+
+    for token, query, status in (
+        ("wrong", "", 401),
+        ("scope-read", "", 403),
+        ("key-a", "?howMany=x", 400),
+    ):
+        with pytest.raises(HttpError) as caught:
+            await call(token, query)
+        assert caught.value.status == status
+    house.raises = AlreadyLive()
+    with pytest.raises(HttpError) as caught:
+        await call("key-a")
+    assert (caught.value.status, caught.value.code) == (409, "alreadyLive")
+    assert taken == []
+    house.raises = None
+    await call("key-a", "?howMany=9")
+    ((asked, stream),) = taken
+    assert (asked.stream_id, asked.query.how_many, asked.principal.name) == ("a", 9, "key")
+    assert stream is theirs
+    await ours.aclose()

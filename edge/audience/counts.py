@@ -1,0 +1,203 @@
+"""How many watch each stream: sessions that are heard of, and time that passes.
+
+A session is one player, named by itself with random text. It counts from its first sign to
+`TIMEOUT_S` after its last, or to its goodbye; so who comes counts at once, and who is cut off
+counts for half a minute too long. A name is counted once, from wherever it is heard.
+
+Of each stream is kept, besides its sessions: the most at one time and the time that was watched in
+the present broadcast, and a point a minute for graphs. Nothing is kept of a viewer but the name it
+gave itself and the network that it came from, for as long as it is counted.
+
+Sans-IO: time is an argument, and never goes back. Every step is synchronous, and costs no more than
+the sessions that have timed out since the last one.
+
+Bounds: `MAX_SESSIONS` in all, who was heard of longest ago goes first; `MAX_PER_NETWORK` of a
+stream from one network; `MAX_POINTS` of a stream; as many streams as are live, or have ended and
+were asked to be kept (`forget`). Imports nothing of ours.
+"""
+
+from collections import Counter, OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import Final
+
+TIMEOUT_S: Final = 30.0
+"""From the last sign of a player to its end. Pages give one every ten seconds."""
+
+MAX_SESSIONS: Final = 200_000
+"""In all: some 60 MB."""
+
+MAX_PER_NETWORK: Final = 2_000
+"""Sessions of a stream from one network: a stadium behind one address, and no more than that for
+whoever makes viewers up."""
+
+POINT_S: Final = 60.0
+"""Between two points of the history."""
+
+MAX_POINTS: Final = 1_440
+"""Points of a stream: a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """How many watched in one minute."""
+
+    at_s: float
+    """When it ended; on the clock of the steps."""
+    count: int
+    """At its end."""
+    peak: int
+    """Most at one time within it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What there is to say of a stream now."""
+
+    count: int
+    peak: int
+    """Most at one time in this broadcast."""
+    watched_s: float
+    """Seconds that all viewers of this broadcast have watched together."""
+
+
+@dataclass(slots=True)
+class _Session:
+    network: str
+    heard_s: float
+
+
+@dataclass(slots=True)
+class _Stream:
+    sessions: OrderedDict[str, _Session] = field(default_factory=OrderedDict)
+    """Who was heard of longest ago is first."""
+    networks: Counter[str] = field(default_factory=Counter)
+    peak: int = 0
+    watched_s: float = 0.0
+    since_s: float = 0.0
+    """Until when `watched_s` is reckoned."""
+    points: deque[Point] = field(default_factory=lambda: deque(maxlen=MAX_POINTS))
+    point_peak: int = 0
+    """Most since the last point."""
+
+
+class Counts:
+    """The viewers of all streams of a process."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, _Stream] = {}
+        self._total = 0
+
+    def __len__(self) -> int:
+        """Sessions in all, those included whose time-out nobody has noticed yet."""
+        return self._total
+
+    def begin(self, stream_id: str, now_s: float) -> None:
+        """A broadcast begins: its figures do, its stream's sessions and history go on."""
+        stream = self._at(stream_id, now_s)
+        stream.watched_s, stream.peak = 0.0, len(stream.sessions)
+
+    def forget(self, stream_id: str) -> None:
+        """Drop all that is known of a stream."""
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None:
+            self._total -= len(stream.sessions)
+
+    def hear(self, stream_id: str, viewer_id: str, network: str, now_s: float) -> bool:
+        """A player gives a sign of life.
+
+        Args:
+            stream_id: What it plays.
+            viewer_id: Its name.
+            network: Where it is.
+            now_s: The time.
+
+        Returns:
+            Whether it counts; False: there are too many from there.
+        """
+        stream = self._at(stream_id, now_s)
+        session = stream.sessions.pop(viewer_id, None)
+        if session is None or session.network != network:
+            if stream.networks[network] >= MAX_PER_NETWORK:
+                if session is not None:
+                    stream.sessions[viewer_id] = session
+                return False
+            if session is not None:
+                self._leave_network(stream, session.network)
+            else:
+                self._total += 1
+            stream.networks[network] += 1
+        stream.sessions[viewer_id] = _Session(network, now_s)
+        stream.sessions.move_to_end(viewer_id)
+        if self._total > MAX_SESSIONS:
+            self._make_room(now_s)
+        count = len(stream.sessions)
+        stream.peak = max(stream.peak, count)
+        stream.point_peak = max(stream.point_peak, count)
+        return True
+
+    def leave(self, stream_id: str, viewer_id: str, now_s: float) -> None:
+        """A player says goodbye."""
+        if stream_id not in self._streams:
+            return
+        stream = self._at(stream_id, now_s)
+        if viewer_id in stream.sessions:
+            self._drop(stream, viewer_id)
+
+    def figures(self, stream_id: str, now_s: float) -> Figures:
+        """What there is to say of a stream; zeros if nobody has ever watched it."""
+        if stream_id not in self._streams:
+            return Figures(0, 0, 0.0)
+        stream = self._at(stream_id, now_s)
+        return Figures(len(stream.sessions), stream.peak, stream.watched_s)
+
+    def history(self, stream_id: str) -> tuple[Point, ...]:
+        """A stream's points, oldest first."""
+        stream = self._streams.get(stream_id)
+        return () if stream is None else tuple(stream.points)
+
+    def mark(self, now_s: float) -> None:
+        """Make a point in every stream's history; to be called every `POINT_S`."""
+        for stream_id in self._streams:
+            stream = self._at(stream_id, now_s)
+            count = len(stream.sessions)
+            stream.points.append(Point(now_s, count, max(stream.point_peak, count)))
+            stream.point_peak = count
+
+    def _at(self, stream_id: str, now_s: float) -> _Stream:
+        """The stream as it is now: who has timed out is gone, and time is reckoned."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            stream = self._streams[stream_id] = _Stream(since_s=now_s)
+        while stream.sessions:
+            viewer_id, oldest = next(iter(stream.sessions.items()))
+            gone_s = oldest.heard_s + TIMEOUT_S
+            if gone_s > now_s:
+                break
+            self._reckon(stream, gone_s)
+            self._drop(stream, viewer_id)
+        self._reckon(stream, now_s)
+        return stream
+
+    def _reckon(self, stream: _Stream, now_s: float) -> None:
+        if now_s > stream.since_s:
+            stream.watched_s += len(stream.sessions) * (now_s - stream.since_s)
+            stream.since_s = now_s
+
+    def _drop(self, stream: _Stream, viewer_id: str) -> None:
+        session = stream.sessions.pop(viewer_id)
+        self._leave_network(stream, session.network)
+        self._total -= 1
+
+    def _leave_network(self, stream: _Stream, network: str) -> None:
+        stream.networks[network] -= 1
+        if not stream.networks[network]:
+            del stream.networks[network]
+
+    def _make_room(self, now_s: float) -> None:
+        """Drop who was heard of longest ago, of all streams."""
+        for stream_id in self._streams:
+            self._at(stream_id, now_s)
+        if self._total > MAX_SESSIONS:
+            watched = [stream for stream in self._streams.values() if stream.sessions]
+            stream = min(watched, key=lambda one: next(iter(one.sessions.values())).heard_s)
+            self._drop(stream, next(iter(stream.sessions)))

@@ -1,0 +1,174 @@
+"""Counting viewers: by hand, and against a model that keeps everything and looks at it slowly."""
+
+from typing import NamedTuple
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from edge.audience import counts as module
+from edge.audience.counts import (
+    MAX_PER_NETWORK,
+    MAX_POINTS,
+    TIMEOUT_S,
+    Counts,
+    Figures,
+    Point,
+)
+
+S, T = "stream", "other"
+
+
+def test_who_comes_counts_at_once_and_who_is_silent_no_more() -> None:
+    counts = Counts()
+    assert counts.figures(S, 0.0) == Figures(0, 0, 0.0)
+    assert counts.hear(S, "a", "net", 0.0)
+    assert counts.hear(S, "b", "net", 5.0)
+    assert counts.figures(S, 5.0).count == 2
+    assert counts.hear(S, "a", "net", 20.0)
+    assert counts.figures(S, 5.0 + TIMEOUT_S - 0.1).count == 2
+    assert counts.figures(S, 5.0 + TIMEOUT_S).count == 1
+    assert counts.figures(S, 20.0 + TIMEOUT_S) == Figures(0, 2, 30.0 + 20.0 + TIMEOUT_S)
+    assert len(counts) == 0
+
+
+def test_a_goodbye_is_the_end() -> None:
+    counts = Counts()
+    counts.hear(S, "a", "net", 0.0)
+    counts.leave(S, "nobody", 1.0)
+    counts.leave(T, "a", 1.0)
+    counts.leave(S, "a", 2.0)
+    counts.leave(S, "a", 3.0)
+    assert counts.figures(S, 9.0) == Figures(0, 1, 2.0)
+
+
+def test_a_player_that_changes_its_network_counts_once() -> None:
+    counts = Counts()
+    for number in range(5):
+        counts.hear(S, "a", f"net {number}", float(number))
+    assert counts.figures(S, 5.0).count == 1
+    assert len(counts) == 1
+
+
+def test_a_new_broadcast_begins_with_who_is_there() -> None:
+    counts = Counts()
+    for name in "abc":
+        counts.hear(S, name, "net", 0.0)
+    counts.leave(S, "c", 1.0)
+    counts.begin(S, 10.0)
+    assert counts.figures(S, 10.0) == Figures(2, 2, 0.0)
+    assert counts.figures(S, 15.0) == Figures(2, 2, 10.0)
+
+
+def test_so_many_from_one_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = Counts()
+    for number in range(MAX_PER_NETWORK):
+        assert counts.hear(S, f"{number}", "net", 0.0)
+    assert not counts.hear(S, "one more", "net", 0.0)
+    assert counts.hear(S, "7", "net", 1.0), "who is there goes on"
+    assert counts.hear(S, "one more", "other", 1.0)
+    assert not counts.hear(S, "one more", "net", 2.0), "it stays where it was"
+    assert counts.hear(T, "one more", "net", 2.0), "another stream"
+    assert counts.figures(S, 2.0).count == MAX_PER_NETWORK + 1
+    counts.leave(S, "8", 3.0)
+    assert counts.hear(S, "one more", "net", 3.0)
+
+
+def test_so_many_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_SESSIONS", 4)
+    counts = Counts()
+    for number, stream in enumerate([S, T, S, T, S]):
+        counts.hear(stream, f"{number}", "net", float(number))
+    assert len(counts) == 4
+    assert counts.figures(S, 4.0).count == 2, "who was heard of longest ago has gone"
+    assert counts.figures(T, 4.0).count == 2
+
+
+def test_the_history_is_a_point_a_minute() -> None:
+    counts = Counts()
+    counts.hear(S, "a", "net", 0.0)
+    counts.hear(S, "b", "net", 1.0)
+    counts.leave(S, "b", 2.0)
+    counts.mark(10.0)
+    counts.mark(60.0)
+    assert counts.history(S) == (Point(10.0, 1, 2), Point(60.0, 0, 1))
+    for minute in range(MAX_POINTS + 1):
+        counts.mark(100.0 + minute)
+    assert len(counts.history(S)) == MAX_POINTS
+    assert counts.history(T) == ()
+
+
+def test_what_is_forgotten_is_gone() -> None:
+    counts = Counts()
+    counts.hear(S, "a", "net", 0.0)
+    counts.hear(T, "a", "net", 0.0)
+    counts.mark(1.0)
+    counts.forget(S)
+    counts.forget("unknown")
+    assert len(counts) == 1
+    assert counts.history(S) == ()
+    assert counts.figures(S, 1.0) == Figures(0, 0, 0.0)
+
+
+class _Sign(NamedTuple):
+    stream: str
+    viewer: str
+    at_s: float
+    is_end: bool
+
+
+@settings(max_examples=60, stateful_step_count=30)
+class CountsMachine(RuleBasedStateMachine):
+    """The model keeps every sign that was ever given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = Counts()
+        self.signs: list[_Sign] = []
+        self.now_s = 0.0
+
+    @rule(by_s=st.sampled_from([0.0, 1.0, 9.0, 29.0, 31.0]))
+    def wait(self, by_s: float) -> None:
+        self.now_s += by_s
+
+    @rule(
+        stream=st.sampled_from([S, T]),
+        viewer=st.sampled_from("abcd"),
+        network=st.sampled_from(["x", "y"]),
+    )
+    def hear(self, stream: str, viewer: str, network: str) -> None:
+        assert self.counts.hear(stream, viewer, network, self.now_s)
+        self.signs.append(_Sign(stream, viewer, self.now_s, False))
+
+    @rule(stream=st.sampled_from([S, T]), viewer=st.sampled_from("abcd"))
+    def leave(self, stream: str, viewer: str) -> None:
+        self.counts.leave(stream, viewer, self.now_s)
+        self.signs.append(_Sign(stream, viewer, self.now_s, True))
+
+    def spans(self, stream: str, viewer: str) -> list[tuple[float, float]]:
+        """When a viewer was there."""
+        spans: list[tuple[float, float]] = []
+        for sign in self.signs:
+            if (sign.stream, sign.viewer) != (stream, viewer):
+                continue
+            if sign.is_end:
+                if spans:
+                    spans[-1] = (spans[-1][0], min(spans[-1][1], sign.at_s))
+            elif spans and spans[-1][1] > sign.at_s:
+                spans[-1] = (spans[-1][0], sign.at_s + TIMEOUT_S)
+            else:
+                spans.append((sign.at_s, sign.at_s + TIMEOUT_S))
+        return spans
+
+    @invariant()
+    def agrees(self) -> None:
+        for stream in (S, T):
+            every = [span for viewer in "abcd" for span in self.spans(stream, viewer)]
+            found = self.counts.figures(stream, self.now_s)
+            assert found.count == sum(end > self.now_s for _, end in every)
+            watched_s = sum(min(end, self.now_s) - start for start, end in every)
+            assert found.watched_s == pytest.approx(watched_s)
+
+
+TestCountsMachine = CountsMachine.TestCase
