@@ -13,7 +13,7 @@ have credentials: access_model, access_store, access_queries, access_sqlite (`Sq
 May import: trio, msgspec, the standard library. Never: rtmpcore, hls, edge, origin, av.
 """
 
-from control.access_model import StreamKey, TokenRecord
+from control.access_model import PUBLIC, Playback, PlaybackPolicy, StreamKey, TokenRecord
 from control.access_store import AccessStore
 from control.admin_token import AdminToken, load_or_create_admin_token
 from control.chat_store import ChatStore
@@ -27,14 +27,22 @@ from control.keys import (
     new_stream_key,
 )
 from control.model import Relays, Stream, StreamStatus
+from control.recording_model import Recording, RecordingStatus
+from control.recording_store import RecordingStore
 from control.sqlite import SqliteStore
 from control.store import Store
 
 __all__ = [
+    "PUBLIC",
     "AccessStore",
     "AdminToken",
     "ChatStore",
     "ControlError",
+    "Playback",
+    "PlaybackPolicy",
+    "Recording",
+    "RecordingStatus",
+    "RecordingStore",
     "Relays",
     "SqliteStore",
     "Store",

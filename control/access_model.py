@@ -3,9 +3,12 @@
 Times are UTC seconds since 1970. Nothing here holds a secret, or its hash.
 """
 
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import msgspec
+
+PlaybackPolicy: TypeAlias = Literal["public", "token", "webhook"]
+"""Who may watch a stream: everybody; who shows a signed token; whom a program lets in."""
 
 FIRST_LABEL: Final = "first"
 """Of the key that a stream is made with."""
@@ -51,3 +54,16 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     expires_at: float | None
     """When it is worth nothing any more; None: it lasts."""
+
+
+class Playback(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may watch one stream."""
+
+    policy: PlaybackPolicy = "public"
+
+    webhook_url: str | None = None
+    """The program that is asked under the policy `webhook`; else None."""
+
+
+PUBLIC: Final = Playback()
+"""Of every stream of which nothing else was said."""

@@ -11,7 +11,7 @@ import hmac
 import sqlite3
 from typing import Any
 
-from control.access_model import MAX_KEYS, MAX_TOKENS, StreamKey, TokenRecord
+from control.access_model import MAX_KEYS, MAX_TOKENS, Playback, StreamKey, TokenRecord
 from control.database import transaction
 from control.errors import TooManyError, UnknownStreamError
 from control.keys import hash_key, new_admin_token, new_stream_id, new_stream_key
@@ -169,6 +169,37 @@ def find_token(connection: sqlite3.Connection, token: str, now_s: float) -> Toke
     """Return a live admin token by its secret."""
     row = _find(connection, _TOKEN, "admin_tokens", "token_hash", token, now_s)
     return None if row is None else _token(row)
+
+
+def token_hashes(
+    connection: sqlite3.Connection, scope: str, now_s: float
+) -> dict[bytes, float | None]:
+    """Return the hashes of the live admin tokens with a scope, and when each expires."""
+    rows = connection.execute(
+        f"SELECT token_hash, expires_at, scopes FROM admin_tokens WHERE {_LIVE}", {"now": now_s}
+    )
+    return {digest: expires_at for digest, expires_at, scopes in rows if scope in scopes.split()}
+
+
+def list_playback(connection: sqlite3.Connection) -> dict[str, Playback]:
+    """Return who may watch, of every stream that is not public."""
+    rows = connection.execute("SELECT stream_id, policy, webhook_url FROM playback")
+    return {
+        stream_id: Playback(policy=policy, webhook_url=webhook_url)
+        for stream_id, policy, webhook_url in rows
+    }
+
+
+def set_playback(connection: sqlite3.Connection, stream_id: str, playback: Playback) -> None:
+    """Say who may watch a stream; see `control.access_store.AccessStore.set_playback`."""
+    with transaction(connection):
+        _require_stream(connection, stream_id)
+        connection.execute("DELETE FROM playback WHERE stream_id = ?", (stream_id,))
+        if playback.policy != "public":
+            connection.execute(
+                "INSERT INTO playback VALUES (?, ?, ?)",
+                (stream_id, playback.policy, playback.webhook_url),
+            )
 
 
 def _find(

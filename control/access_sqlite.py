@@ -1,9 +1,9 @@
 """`AccessStore` in the SQLite file of `control.sqlite`: a thin async shell over its queries."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from control import access_queries
-from control.access_model import StreamKey, TokenRecord
+from control.access_model import Playback, StreamKey, TokenRecord
 from control.chat_sqlite import RunQuery
 from control.errors import UnknownStreamError
 from control.keys import is_admin_token, is_stream_id, is_stream_key
@@ -68,6 +68,19 @@ class SqliteAccessStore:
         if not is_admin_token(token):
             return None
         return await self._run(access_queries.find_token, token, self._clock())
+
+    async def token_hashes(self, scope: str) -> Mapping[bytes, float | None]:
+        """See `control.access_store.AccessStore.token_hashes`."""
+        return await self._run(access_queries.token_hashes, scope, self._clock())
+
+    async def list_playback(self) -> Mapping[str, Playback]:
+        """See `control.access_store.AccessStore.list_playback`."""
+        return await self._run(access_queries.list_playback)
+
+    async def set_playback(self, stream_id: str, playback: Playback) -> None:
+        """See `control.access_store.AccessStore.set_playback`."""
+        _require_id(stream_id)
+        await self._run(access_queries.set_playback, stream_id, playback)
 
 
 def _require_id(stream_id: str) -> None:

@@ -3,14 +3,14 @@
 All methods raise `StoreError` when the store itself fails. Cancellation as in `control.store`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from control.access_model import StreamKey, TokenRecord
+from control.access_model import Playback, StreamKey, TokenRecord
 
 
 class AccessStore(Protocol):
-    """Stream keys and admin tokens."""
+    """Stream keys, admin tokens, and who may watch."""
 
     async def list_keys(self, stream_id: str) -> list[StreamKey]:
         """Return the keys that open a stream now, oldest first."""
@@ -69,4 +69,21 @@ class AccessStore(Protocol):
 
     async def find_token(self, token: str) -> TokenRecord | None:
         """Return what is known of an admin token that is worth something now."""
+        ...
+
+    async def token_hashes(self, scope: str) -> Mapping[bytes, float | None]:
+        """Return the hashes (`control.keys.hash_key`) of the admin tokens with a scope that are
+        worth something now, and when each expires; for who must tell without a look-up."""
+        ...
+
+    async def list_playback(self) -> Mapping[str, Playback]:
+        """Return who may watch, by stream id, of every stream that is not public."""
+        ...
+
+    async def set_playback(self, stream_id: str, playback: Playback) -> None:
+        """Say who may watch a stream from now on.
+
+        Raises:
+            UnknownStreamError: No such stream.
+        """
         ...

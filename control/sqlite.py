@@ -23,6 +23,7 @@ from control.database import Database, open_database, store_error
 from control.errors import StoreError, UnknownStreamError
 from control.keys import is_stream_id, is_stream_key
 from control.model import Relays, Stream, StreamStatus
+from control.recording_sqlite import SqliteRecordingStore
 
 #: How long `aclose` waits for the statement in progress; more than BUSY_TIMEOUT_MS.
 CLOSE_TIMEOUT_S: Final = 5.0
@@ -38,6 +39,7 @@ class SqliteStore(trio.abc.AsyncResource):
         abandoned: How many streams `open` found live, left so by a crash, and set to ended.
         chat: The `ChatStore` in the same file, whose calls wait for the same turn.
         access: The `AccessStore`, likewise.
+        recordings: The `RecordingStore`, likewise.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class SqliteStore(trio.abc.AsyncResource):
         self.abandoned = abandoned
         self.chat = SqliteChatStore(self._run)
         self.access = SqliteAccessStore(self._run, clock)
+        self.recordings = SqliteRecordingStore(self._run)
         self._path = path
         self._database = database
         self._clock = clock

@@ -153,4 +153,32 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) STRICT
         """,
     ),
+    (
+        """
+        CREATE TABLE recordings (
+            id TEXT PRIMARY KEY,
+            stream_id TEXT NOT NULL REFERENCES streams (id) ON DELETE CASCADE,
+            broadcast_id TEXT NOT NULL,
+            title TEXT NOT NULL,
+            started_at REAL NOT NULL,
+            ended_at REAL,
+            duration_s REAL NOT NULL CHECK (duration_s >= 0),
+            size_bytes INTEGER NOT NULL CHECK (size_bytes >= 0),
+            status TEXT NOT NULL CHECK (status IN ('recording', 'ready', 'failed')),
+            reason TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX recordings_by_age ON recordings (status, started_at)",
+        "CREATE INDEX recordings_by_stream ON recordings (stream_id, started_at)",
+    ),
+    (
+        # Streams that not everybody may watch; all others are public.
+        """
+        CREATE TABLE playback (
+            stream_id TEXT PRIMARY KEY REFERENCES streams (id) ON DELETE CASCADE,
+            policy TEXT NOT NULL CHECK (policy IN ('token', 'webhook')),
+            webhook_url TEXT
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
 )

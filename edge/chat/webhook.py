@@ -6,14 +6,12 @@ Whatever happens there is an answer, in `timeout_s` at the latest: one that does
 late, or cannot be read is what the operator chose, allow or deny. One that has failed
 `MAX_FAILURES` times in a row is left alone for `PAUSE_S`, then tried with one message.
 
-What is sent is signed: `Headrace-Signature: t=SECONDS,v1=HEX`, the HMAC-SHA256 of "SECONDS.BODY";
-the time lets the receiver refuse what is sent again.
+What is sent is signed, as `edge.signature` has it.
 
 Bounds: `MAX_UNDER_WAY` questions at one time, more are not asked; `MAX_ANSWER_BYTES`. May import:
-httpx, trio, `control.chat_model`, `edge.chat`'s pure modules.
+httpx, trio, `control.chat_model`, `edge.signature`, `edge.chat`'s pure modules.
 """
 
-import hmac
 import time
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
@@ -25,6 +23,7 @@ import trio
 
 from control.chat_model import ChatMessage
 from edge.chat.filters import clean_content
+from edge.signature import sign
 
 MAX_UNDER_WAY: Final = 64
 MAX_ANSWER_BYTES: Final = 16_384
@@ -208,12 +207,6 @@ class Webhook:
         if size_bytes > MAX_ANSWER_BYTES:
             raise _NoAnswer("the answer is too long")
         return b"".join(pieces)
-
-
-def sign(body: bytes, secret: bytes, now_s: int) -> str:
-    """Return the value of Headrace-Signature for a body."""
-    digest = hmac.digest(secret, b"%d." % now_s + body, "sha256")
-    return f"t={now_s},v1={digest.hex()}"
 
 
 def _read(body: bytes) -> Decision:
