@@ -5,7 +5,7 @@ workers together, each gets its share: connections and bytes are spread by the k
 enough.
 
 Pure but for reading the file. May import: msgspec, `edge.process`; of `edge` settings and how an
-upstream is written.
+upstream is written, of `control` how a token is.
 """
 
 import os
@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from control.admin_token import AdminToken
 from edge.edge_settings import EdgeSettings
 from edge.http.settings import HttpSettings
 from edge.process.address import Address, parse_address
@@ -53,6 +54,10 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Origins, or other edges: `http://HOST:PORT`, the one to prefer first; at least one. Commas
     between them in a variable."""
 
+    upstream_token: str | None = None
+    """An admin token of the origin with the scope `edge`; it has no flag. None: bare players are
+    not counted here, and streams that not everybody may watch are not served."""
+
     workers: Annotated[int, msgspec.Meta(ge=0, le=MAX_WORKERS)] = 0
     """Processes that serve; 0: one for each processor that this one may run on."""
 
@@ -88,6 +93,11 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe lines to write."""
 
+    def __repr__(self) -> str:
+        if self.upstream_token is None:
+            return super().__repr__()
+        return repr(msgspec.structs.replace(self, upstream_token=None))  # it goes into logs
+
     @property
     def http_address(self) -> Address:
         """`http`, parsed."""
@@ -112,6 +122,7 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
         """
         return EdgeSettings(
             upstreams=tuple(map(parse_upstream, self.upstream)),
+            upstream_token=self.upstream_token,
             node_id=node_id,
             cache_bytes=self.cache_mb * _MIB // workers,
             prefetch=self.prefetch,
@@ -167,3 +178,5 @@ def _check_value(name: str, value: Any) -> None:
         parse_address(value)
     elif name == "upstream" and len(set(map(parse_upstream, value))) < len(value):
         raise ValueError("an upstream is there twice")
+    elif name == "upstream_token" and value is not None:
+        AdminToken(value)

@@ -20,6 +20,9 @@ class EdgeSettings:
     upstreams: tuple[str, ...]
     """Origins, or other edges: `http://host:port`, the one to prefer first."""
 
+    upstream_token: str | None = field(default=None, repr=False)
+    """Shown to upstreams where an edge must be known: the scope `edge`. A secret."""
+
     node_id: str = field(default_factory=lambda: secrets.token_hex(8))
     """Names this node in Via, so that a ring of edges is noticed. Workers of a node share it."""
 

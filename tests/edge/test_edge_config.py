@@ -92,3 +92,25 @@ def test_workers_share_the_bounds_of_the_node() -> None:
     assert (cache.upstreams, cache.node_id, cache.prefetch) == ((A,), "me", False)
     assert cache.cache_bytes == 30 * 1024 * 1024
     assert settings.for_http(workers=3).max_connections == 334
+
+
+TOKEN = "edge-token-0123456789"
+
+
+def test_the_token_is_kept_out_of_what_is_logged(tmp_path: Path) -> None:
+    for settings in (
+        load(tmp_path, f'upstream = ["{A}"]\nupstream_token = "{TOKEN}"'),
+        load(tmp_path, environment={"HEADRACE_UPSTREAM": A, "HEADRACE_UPSTREAM_TOKEN": TOKEN}),
+    ):
+        cache = settings.for_cache(node_id="me", workers=1)
+        assert settings.upstream_token == cache.upstream_token == TOKEN
+        assert TOKEN not in repr(settings) + repr(cache)
+        assert f"upstream=('{A}',)" in repr(settings)
+
+
+@pytest.mark.parametrize("token", ["", "short", "with a space in it", "x" * 257, "ünïcode" * 5])
+def test_what_is_no_token_is_not_repeated(tmp_path: Path, token: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, f'upstream = ["{A}"]\nupstream_token = "{token}"')
+    where = f"{tmp_path / 'edge.toml'}: upstream_token: "
+    assert str(caught.value).startswith(f"{where}must be 16 to 256 characters of A-Z")
