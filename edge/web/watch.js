@@ -174,7 +174,7 @@ function beginHls(source) {
   const abrController = timedAbr(DefaultConfig.abrController);
   const hls = new window.Hls({ ...HLS_CONFIG, abrController });
   page.hls = hls;
-  page.signs = { unasked: Infinity, loaded: 0, isLoading: false, hasSought: false };
+  page.signs = { unasked: Infinity, loaded: 0, loading: null, hasSought: false };
   page.abr = hls.abrController;
   let mediaRecovered = false;
   hls.on(Events.ERROR, (_event, data) => {
@@ -194,11 +194,11 @@ function beginHls(source) {
     if (details.advanced) signs.unasked = Math.min(signs.unasked, performance.now());
   });
   for (const name of ["FRAG_LOADING", "FRAG_LOADED", "FRAG_BUFFERED"]) {
-    hls.on(Events[name], () => {
+    hls.on(Events[name], (_event, { part, frag }) => {
       if (name === "FRAG_BUFFERED") signs.hasSought = false;
       signs.loaded = performance.now();
       signs.unasked = Infinity;
-      signs.isLoading = name === "FRAG_LOADING";
+      signs.loading = name === "FRAG_LOADING" ? (part ?? frag) : null;
     });
   }
   hls.on(Events.MANIFEST_PARSED, () => listQualities(hls));
@@ -293,7 +293,7 @@ function watchProgress() {
   } else if (page.state === "stalled" && isStuck(now)) {
     const { hls, signs } = page;
     if (signs.hasSought || hls.liveSyncPosition === null) {
-      recover();
+      begin(); // at once: the server answers, hls.js is what is stuck
     } else {
       video.currentTime = hls.liveSyncPosition;
       moved.position = video.currentTime; // that was us: nothing plays yet
@@ -307,7 +307,9 @@ function watchProgress() {
 // publisher is away; when something is being loaded, the line is slow.
 function isStuck(now) {
   if (!page.hls || now - moved.at < STUCK_MS) return false;
-  const { unasked, loaded, isLoading } = page.signs;
+  const { unasked, loaded, loading } = page.signs;
+  // hls.js has no event for a load that it gives up, or whose result it does not want any more.
+  const isLoading = loading && !loading.stats.aborted && !loading.stats.loading.end;
   return isLoading ? now - loaded > HLS_CONFIG.fragLoadPolicy.default.maxLoadTimeMs : now - unasked > UNASKED_MS;
 }
 

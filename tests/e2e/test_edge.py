@@ -303,8 +303,17 @@ def test_the_origin_is_killed_and_started_again(
             judge(players, figures, available_s=available_s)
 
 
+STOP_LOADING = "headrace.hls.streamController.stopLoad()"
+
+
 @pytest.mark.hard_cap(90)
+@pytest.mark.parametrize(
+    "stop",
+    [STOP_LOADING, f"headrace.hls.once('hlsFragLoading', () => {STOP_LOADING})"],
+    ids=["between parts", "within a part"],
+)
 def test_a_page_whose_player_is_stuck_begins_anew(
+    stop: str,
     clip_of: Callable[[ClipSpec], Clip],
     viewers: Viewers,
     tmp_path: Path,
@@ -315,7 +324,7 @@ def test_a_page_whose_player_is_stuck_begins_anew(
         addresses = {"page": broadcast.watch_page(broadcast.node)}
         with watching(viewers, addresses) as players:
             players[0].watch_on(3)
-            players[0].page.evaluate("headrace.hls.streamController.stopLoad()")
+            players[0].page.evaluate(f"void {stop}")
             players[0].watch_on(RECOVERS_S + 4)
             assert stands(players[0], players[0].report()), "it was not stuck"
             judge(players, figures)
