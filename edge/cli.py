@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    gather = parse(_gatherer, PROGRAM, arguments)
+    gather = parse(settings_command, PROGRAM, arguments)
     if isinstance(gather, int):
         return gather
     try:
@@ -73,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
 )
 @click.option("--log-format", metavar="text|json", help="Log lines on stderr.  [default: text]")
 @version_option(PROGRAM)
-def _gatherer(
+def settings_command(
     config: Path | None, upstream: tuple[str, ...], **flags: Any
 ) -> Callable[[], NodeSettings]:
     """Serve what an origin broadcasts to any number of viewers."""

@@ -20,7 +20,7 @@ from edge.edge_settings import EdgeSettings
 from edge.http.settings import HttpSettings
 from edge.process.address import Address, parse_address
 from edge.process.errors import ConfigError
-from edge.process.settings import Timeout, check_tls, gather
+from edge.process.settings import Timeout, check_tls, gather, safe_repr
 from edge.upstream import parse_upstream
 
 MAX_WORKERS: Final = 256
@@ -28,6 +28,10 @@ MAX_WORKERS: Final = 256
 
 MAX_UPSTREAMS: Final = 16
 """More are no safer, and each is probed."""
+
+NEEDS_RESTART: Final = frozenset({"http", "https", "workers"})
+"""Settings that SIGHUP does not change: what the sockets are made of. All others are the workers',
+which it replaces."""
 
 Share = Annotated[float, msgspec.Meta(ge=0.1, le=1)]
 """Type of a field: a part of a whole."""
@@ -94,9 +98,7 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The least severe lines to write."""
 
     def __repr__(self) -> str:
-        if self.upstream_token is None:
-            return super().__repr__()
-        return repr(msgspec.structs.replace(self, upstream_token=None))  # it goes into logs
+        return safe_repr(self)
 
     @property
     def http_address(self) -> Address:

@@ -47,7 +47,7 @@ import structlog
 import trio
 
 from edge.board import Board
-from edge.config import NodeSettings
+from edge.config import NEEDS_RESTART, NodeSettings
 from edge.node_metrics import COLUMNS
 from edge.process.address import Address
 from edge.process.errors import ConfigError, StartupError
@@ -72,9 +72,6 @@ RESTART_MIN_S: Final = 0.1
 RESTART_MAX_S: Final = 10.0
 HEALTHY_S: Final = 10.0
 """A worker that has lived so long is replaced at once."""
-
-#: What a reload does not change: see the module's header.
-_FIXED: Final = ("http", "https", "workers")
 
 log = structlog.get_logger("workers")
 
@@ -384,7 +381,7 @@ class _Node:
     def _next_settings(self) -> NodeSettings:
         """Read the configuration again, but for what is fixed."""
         settings = self._reload()
-        for name in _FIXED:
+        for name in sorted(NEEDS_RESTART):
             kept = getattr(self._settings, name)
             if getattr(settings, name) != kept:
                 log.warning("a setting needs a restart to change", setting=name)

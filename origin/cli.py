@@ -33,7 +33,7 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    result = parse(_settings, PROGRAM, arguments)
+    result = parse(settings_command, PROGRAM, arguments)
     if not isinstance(result, Settings):
         return int(result)
     configure_logging(result.log_format, result.log_level)
@@ -70,6 +70,6 @@ def run(arguments: Sequence[str]) -> int:
 @click.option("--demo", is_flag=True, default=None, help="Publish a built-in demo broadcast.")
 @click.option("--log-format", metavar="text|json", help="Log lines on stderr.  [default: text]")
 @version_option(PROGRAM)
-def _settings(config: Path | None, **flags: Any) -> Settings:
+def settings_command(config: Path | None, **flags: Any) -> Settings:
     """Take live broadcasts over RTMP and serve them as Low-Latency HLS."""
     return load_settings(config_file=config, flags=flags)

@@ -17,7 +17,7 @@ import msgspec
 from control.admin_token import AdminToken
 from edge.process.address import Address, parse_address
 from edge.process.errors import ConfigError
-from edge.process.settings import Sources, Timeout, check_tls, gather
+from edge.process.settings import Sources, Timeout, check_tls, gather, safe_repr
 from origin.transcode.rungs import (
     DEFAULT_LADDER,
     FALLBACK_ENCODER,
@@ -201,11 +201,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Viewer connections at one time; more are answered 503 and closed."""
 
     def __repr__(self) -> str:
-        if self.admin_token is None and self.chat_webhook_secret is None:
-            return super().__repr__()
-        return repr(  # it goes into logs
-            msgspec.structs.replace(self, admin_token=None, chat_webhook_secret=None)
-        )
+        return safe_repr(self)
 
     @property
     def http_address(self) -> Address:

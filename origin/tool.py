@@ -1,6 +1,7 @@
 """``headrace``: tools for whoever runs an origin. Flags in, exit code out.
 
     headrace probe encode     measure what this machine encodes, and keep it for the origin
+    headrace config ...       see and check settings (`origin.tool_config`)
 
 Settings come from where the origin takes them (`origin.config`), so that what is measured is what
 it will need. Exit codes: 0; 1 when something went wrong, 2 for wrong flags or settings, each with
@@ -21,6 +22,7 @@ import trio
 from edge.process.errors import StartupError
 from edge.process.terminal import complain, version_option
 from origin.config import Settings, load_settings
+from origin.tool_config import config_group
 from origin.transcode.capacity import Capacity, SourceLoad
 from origin.transcode.machine import processor_name, usable_cores
 from origin.transcode.measure import (
@@ -133,6 +135,9 @@ def _fail(code: int, reason: str) -> int:
 @version_option(PROGRAM)
 def _headrace() -> None:
     """Tools for whoever runs a Headrace origin."""
+
+
+_headrace.add_command(config_group)
 
 
 @_headrace.group("probe", no_args_is_help=False)

@@ -8,6 +8,10 @@ too: a typing mistake must not silently leave a default in force.
 What the settings are, and what must hold between them, is the program's: it calls `gather`, then
 checks the rest with the sources that it got.
 
+A field may be marked in its type, ``Annotated[float, msgspec.Meta(ge=0), LIVE]``: `LIVE`, a reload
+applies it; `SECRET`, nobody is shown it. A field without a mark needs a restart and is shown;
+unless its name ends as secrets' do.
+
 Pure but for reading the file. May import: msgspec, `edge.process`.
 """
 
@@ -28,11 +32,26 @@ _NOT_SETTINGS: Final = frozenset(
     {"HEADRACE_CONFIG", "HEADRACE_PURE", "HEADRACE_SANITIZE", "HEADRACE_ANNOTATE"}
 )
 
+_URL_SECRETS: Final = re.compile(
+    r"^([a-z][a-z0-9+.-]*://)(?:([^/?#]*)@)?([^?]*)(?:\?(.*))?$", re.IGNORECASE | re.DOTALL
+)
+
 #: Where in a nested value msgspec found the mistake: it ends the text.
 _PATH: Final = re.compile(r" - at `\$([^`]*)`$")
 
 Timeout = Annotated[float, msgspec.Meta(ge=0.1, le=3600)]
 """Type of a field in seconds; short enough to notice, long enough for any line."""
+
+LIVE: Final = msgspec.Meta(extra={"live": True})
+"""Mark of a field that a reload applies, without a restart."""
+
+SECRET: Final = msgspec.Meta(extra={"secret": True})
+"""Mark of a field that is shown to nobody: not in logs, not by the API, not by the tools."""
+
+HIDDEN: Final = "(hidden)"
+"""Stands where a secret is."""
+
+_SECRET_ENDINGS: Final = ("_token", "_secret", "_password")
 
 Sources = Mapping[str, str]
 """Setting to how an error names its source: variable, flag, or file and key. Defaults have none."""
@@ -81,6 +100,62 @@ def gather(
         for setting in given
     }
     return kind(**values), {setting.name: setting.source for setting in given}
+
+
+def is_live(field: msgspec.structs.FieldInfo) -> bool:
+    """Whether a reload applies a field."""
+    return _is_marked(field, LIVE)
+
+
+def is_secret(field: msgspec.structs.FieldInfo) -> bool:
+    """Whether a field is shown to nobody."""
+    return _is_marked(field, SECRET) or field.name.endswith(_SECRET_ENDINGS)
+
+
+def _is_marked(field: msgspec.structs.FieldInfo, mark: msgspec.Meta) -> bool:
+    assert mark.extra is not None
+    kind = msgspec.inspect.type_info(field.type)
+    extra = kind.extra if isinstance(kind, msgspec.inspect.Metadata) else None
+    return extra is not None and mark.extra.items() <= extra.items()
+
+
+def safe_repr(settings: msgspec.Struct) -> str:
+    """What `repr` would say, without secrets: it goes into logs."""
+    hidden = {field.name for field in msgspec.structs.fields(settings) if is_secret(field)}
+    values = ((name, getattr(settings, name)) for name in settings.__struct_fields__)
+    pairs = ", ".join(
+        f"{name}={HIDDEN if name in hidden and value is not None else repr(value)}"
+        for name, value in values
+    )
+    return f"{type(settings).__name__}({pairs})"
+
+
+def shown(settings: msgspec.Struct) -> dict[str, Any]:
+    """Settings as they may be shown: by name, what TOML would hold, None for what is not set.
+
+    Secrets are `HIDDEN`, and so are a URL's password and query, where programs expect secrets.
+    """
+    values = {}
+    for field in msgspec.structs.fields(settings):
+        value = getattr(settings, field.name)
+        if is_secret(field):
+            values[field.name] = None if value is None else HIDDEN
+        else:
+            values[field.name] = _without_secrets(msgspec.to_builtins(value, enc_hook=str))
+    return values
+
+
+def _without_secrets(plain: Any) -> Any:
+    if isinstance(plain, str):
+        return _URL_SECRETS.sub(_hide, plain)
+    if isinstance(plain, list | tuple):
+        return [_without_secrets(one) for one in plain]
+    return plain
+
+
+def _hide(match: re.Match[str]) -> str:
+    before, user, after, query = match.groups()
+    return before + (f"{HIDDEN}@" if user else "") + after + (f"?{HIDDEN}" if query else "")
 
 
 def check_tls(settings: Any, sources: Sources, *listeners: str) -> None:
