@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Literal
 
 from native._fanout_types import FanoutCounters, FanoutEvent, FanoutLimits
-from native._reactor_types import ReactorCounters, ReactorEvent, ReactorLimits
+from native._reactor_types import ReactorAccount, ReactorCounters, ReactorEvent, ReactorLimits
 from native._tls_types import EncryptedKeyError, TlsError, TlsWant
 from native._types import (
     ChunkError,
@@ -30,13 +30,13 @@ IMPLEMENTATION: Literal["c", "py"]
 if TYPE_CHECKING or os.environ.get("HEADRACE_PURE") == "1":
     from native._chunk_py import ChunkReader
     from native._fragment_py import write_fragment
-    from native._request_py import scan_request
+    from native._request_py import fnv1a, scan_request
 
     IMPLEMENTATION = "py"
 else:
     from native._chunk import ChunkReader
     from native._fragment import write_fragment
-    from native._request import scan_request
+    from native._request import fnv1a, scan_request
 
     IMPLEMENTATION = "c"
 
@@ -62,6 +62,7 @@ __all__ = [
     "PlainRequest",
     "RawMessage",
     "Reactor",
+    "ReactorAccount",
     "ReactorCounters",
     "ReactorEvent",
     "ReactorLimits",
@@ -70,6 +71,7 @@ __all__ = [
     "TlsSocket",
     "TlsWant",
     "TrackRun",
+    "fnv1a",
     "scan_request",
     "write_fragment",
 ]

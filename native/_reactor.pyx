@@ -11,15 +11,19 @@ be done, mostly without the GIL. A connection is adopted between two requests. F
 Whatever is not plain goes back to Python with the bytes that were read (RETURNED). Nothing here
 knows what a key means. The twin of this is h11 in `edge.http`; there is no other.
 
+A request with a token is answered here only if its connection was adopted with a pass for just that
+token and stream, and until that is over; else it is Python's to judge, as what is not plain.
+
 Edges: each descriptor is registered once (EPOLLET); `readable` and `writable` remember what epoll
 said until a call has come back short. A connection that has something to do stands in the run
 queue; its turn is bounded (`TURN_*`), and so is a step (`budget_us`).
 
-Memory: an idle connection is one `Conn` (some 300 bytes); a parked one has its request too; one
-that sends has nothing more, as the bytes are the table's. What is read stands in one buffer of all
-(`scratch`) while its connection has its turn; only what is left of it afterwards is kept apart. An `Answer` is pinned by the table and by
-everybody who sends it: what is dropped meanwhile is freed when the last of them is done. Frees wait
-for the end of the step, where the GIL is held.
+Memory: an idle connection is one `Conn` (some 400 bytes), and its account if it has told something
+(some 150 bytes and its CMCD); a parked one has its request too; one that sends has nothing more, as
+the bytes are the table's. What is read stands in one buffer of all (`scratch`) while its connection
+has its turn; only what is left of it afterwards is kept apart. An `Answer` is pinned by the table
+and by everybody who sends it: what is dropped meanwhile is freed when the last of them is done.
+Frees wait for the end of the step, where the GIL is held.
 
 One thread at a time. Imports ``_request`` and ``_tls`` only.
 """
@@ -31,13 +35,15 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.uio cimport iovec
 from posix.unistd cimport close
 
-from native._request cimport MAX_PLAIN_HEAD_BYTES, PLAIN, ODD, RequestHead, scan_request_head
+from native._request cimport (
+    MAX_PLAIN_HEAD_BYTES, NEED_DATA, PLAIN, RequestHead, fnv1a_of, scan_request_head,
+)
 from native._tls cimport (
     SSL, TLS_BROKEN, TLS_END, TLS_OK, TLS_WANT_READ, TlsSocket, tls_free, tls_receive, tls_send,
     tls_shutdown,
@@ -79,10 +85,9 @@ cdef enum:
     TURN_BYTES = 1048576
     TURNS_A_LOOK = 8                # turns between two looks at the clock
     DRAIN_BYTES = 65536             # read and dropped of one that is told to go
-    SAMPLES = 64
-    SAMPLE_BYTES = 512
 
 include "_reactor_table.pxi"
+include "_reactor_accounts.pxi"
 
 cdef enum:
     LEFT, DONE, IDLE, SLOW_HEAD, SLOW, FAILED, CUT
@@ -147,6 +152,7 @@ cdef class Blob:
                 self.answer.size_bytes += self.views[index].len
                 self.answer.count += 1
         self.answer.head_bytes = self.answer.pieces[0].iov_len
+        self.answer.is_good = head[9:10] in (b"2", b"3")  # behind "HTTP/1.1 "
 
     def __dealloc__(self):
         cdef int index
@@ -203,9 +209,8 @@ cdef class Reactor:
     cdef int date_bytes
     cdef uchar[MAX_PLAIN_HEAD_BYTES + 64] key
     cdef uchar[INPUT_BYTES] scratch # the input of the connection that has its turn, if it has none
-    cdef char[SAMPLES * SAMPLE_BYTES] samples
-    cdef int[SAMPLES] sample_bytes
-    cdef int sample_count, next_sample
+    cdef Account *reports[MAX_REPORTS]
+    cdef int report_count
     cdef int connections, parked
     cdef uint64_t requests, hits, misses, released, returned, timed_out, refused, all_sent_bytes
 
@@ -243,6 +248,7 @@ cdef class Reactor:
 
     def __dealloc__(self):
         self.shut()
+        self.drop_reports()
         free(self.table.buckets)
         free(self.events)
 
@@ -261,7 +267,17 @@ cdef class Reactor:
             self.returned, self.timed_out, self.refused,
         )
 
-    def adopt(self, int fd, bytes received not None, int64_t tag, TlsSocket tls=None):
+    def adopt(
+        self,
+        int fd,
+        bytes received not None,
+        int64_t tag,
+        TlsSocket tls=None,
+        *,
+        tuple pass_token=None,
+        int64_t pass_until_ms=0,
+        bint is_shared=False,
+    ):
         """Serve a connection from here on.
 
         Args:
@@ -269,15 +285,24 @@ cdef class Reactor:
             received: What was read of the next request and not answered.
             tag: Comes back with its events.
             tls: Of this descriptor, after the handshake; as good as closed afterwards.
+            pass_token: The stream and the token, both bytes, of requests that may be answered;
+                None: none with a token may.
+            pass_until_ms: And until when, in the time of `step`.
+            is_shared: It carries requests of many clients, and its X-Forwarded-For says whose. Of
+                these none with a token is answered here.
 
         Raises:
             ValueError: Too much was received, the reactor is closed, or `tls` is, is another
-                descriptor's or still shakes hands.
+                descriptor's or still shakes hands; or `pass_token` are not two.
             OverflowError: It has as many as it may have.
             OSError: The descriptor cannot be watched.
         """
         cdef epoll_event event
         cdef Conn *conn
+        cdef bytes admitted = None
+        if pass_token is not None:
+            stream, token = pass_token
+            admitted = b"%b/~%b" % (stream, token)
         if not self.is_open or len(received) > INPUT_BYTES:
             raise ValueError("the reactor is closed, or too much was received")
         if self.connections >= self.max_connections:
@@ -310,6 +335,12 @@ cdef class Reactor:
                 raise
         conn.fd = fd
         conn.tag = tag
+        conn.is_shared = is_shared
+        if admitted is not None:
+            conn.pass_until_ms = pass_until_ms
+            conn.pass_hash = sip_hash(
+                <const uchar *><const char *>admitted, len(admitted), self.table.seed
+            )
         conn.readable = conn.writable = True  # to be tried
         conn.tokens = self.burst
         conn.tokens_ms = -1
@@ -395,7 +426,7 @@ cdef class Reactor:
             conn = conn.all_next
 
     def close(self) -> None:
-        """Cut every connection; nothing else may be called afterwards but this and the figures."""
+        """Cut every connection; afterwards only this, `accounts` and the figures may be asked."""
         self.shut()
 
     def next_deadline_ms(self):
@@ -410,19 +441,17 @@ cdef class Reactor:
                     first = due_ms
         return first
 
-    def cmcd_samples(self) -> list[bytes]:
-        """The newest CMCD values (CTA-5004) of requests, still escaped; each is given once."""
-        cdef int index
-        cdef int first = self.next_sample - self.sample_count
-        samples = [
-            PyBytes_FromStringAndSize(
-                &self.samples[((first + index) % SAMPLES + SAMPLES) % SAMPLES * SAMPLE_BYTES],
-                self.sample_bytes[((first + index) % SAMPLES + SAMPLES) % SAMPLES],
-            )
-            for index in range(self.sample_count)
-        ]
-        self.sample_count = 0
-        return samples
+    def accounts(self) -> list[tuple]:
+        """What has become due of the connections' accounts, each given once; see `ReactorAccount`.
+
+        A connection is reported with its first request that tells something, then every five
+        seconds with the next, before somebody else speaks on it, and when it ends. While 1024
+        reports wait to be fetched, counts stay with their connection; only those of one that ends,
+        or that somebody else speaks on, are lost then. May be called after `close`.
+        """
+        told = [tell_account(self.reports[index]) for index in range(self.report_count)]
+        self.drop_reports()
+        return told
 
     def step(self, int64_t now_ms, bytes date not None, int64_t budget_us):
         """Do what is to be done, for so long at the most.
@@ -556,13 +585,22 @@ cdef class Reactor:
                 conn.input, conn.input_bytes, self.prefix_data, self.prefix_bytes, &head,
                 self.key, sizeof(self.key),
             )
-            if verdict == PLAIN:
+            if verdict == PLAIN and (head.token_bytes == 0 or self.admits(conn, &head)):
                 return self.look_up(conn, &head)
-            if verdict == ODD or conn.input_bytes >= INPUT_BYTES:
+            if verdict != NEED_DATA or conn.input_bytes >= INPUT_BYTES:
                 self.give_back(conn)
                 return False
             if not self.receive(conn):
                 return False
+
+    cdef bint admits(self, Conn *conn, const RequestHead *head) noexcept nogil:
+        """Whether a request's token is the one of its connection's pass."""
+        if conn.pass_until_ms <= self.now_ms or (conn.is_shared and head.forwarded_at):
+            return False
+        # The token stands right behind the stream: "stream/~token".
+        return conn.pass_hash == sip_hash(
+            conn.input + head.stream_at, head.stream_bytes + 2 + head.token_bytes, self.table.seed
+        )
 
     cdef bint look_up(self, Conn *conn, RequestHead *head) noexcept nogil:
         cdef uint64_t hash
@@ -592,8 +630,7 @@ cdef class Reactor:
         conn.is_head = head.is_head
         conn.is_last = not head.keeps_alive
         conn.head_bytes = head.head_bytes
-        if head.cmcd_bytes > 0 and head.cmcd_bytes <= SAMPLE_BYTES:
-            self.sample(conn.input + head.cmcd_at, head.cmcd_bytes)
+        self.meet(conn, head)
         if entry.answer != NULL:
             self.begin(conn, entry.answer)
             return True
@@ -604,6 +641,10 @@ cdef class Reactor:
 
     cdef void begin(self, Conn *conn, Answer *answer) noexcept nogil:
         """Answer the request in front with something that is pinned already."""
+        if conn.tells != NOTHING:
+            if answer.is_good:
+                self.count(conn)
+            conn.tells = NOTHING
         answer.pins += 1
         conn.answer = answer
         conn.sent = 0
@@ -887,6 +928,9 @@ cdef class Reactor:
 
     cdef void unlink(self, Conn *conn) noexcept nogil:
         """Forget a connection; the memory stays until the end of the step, as events point to it."""
+        self.settle(conn)
+        free(conn.account)
+        conn.account = NULL
         if conn.queue == RUN:
             self.dequeue(conn)
         self.set_timer(conn, NO_TIMER)
@@ -986,12 +1030,97 @@ cdef class Reactor:
         conn.tokens -= 1
         return conn.tokens >= 0
 
-    cdef void sample(self, const uchar *data, Py_ssize_t size) noexcept nogil:
-        memcpy(&self.samples[self.next_sample * SAMPLE_BYTES], data, size)
-        self.sample_bytes[self.next_sample] = size
-        self.next_sample = (self.next_sample + 1) % SAMPLES
-        if self.sample_count < SAMPLES:
-            self.sample_count += 1
+    # -- accounts
+
+    cdef void meet(self, Conn *conn, const RequestHead *head) noexcept nogil:
+        """See what the request in front tells, and of whom."""
+        cdef const uchar *stream = conn.input + head.stream_at
+        cdef const uchar *cmcd = conn.input + head.cmcd_at
+        cdef const uchar *forwarded = conn.input + head.forwarded_at
+        cdef Py_ssize_t cmcd_bytes = head.cmcd_bytes if head.cmcd_bytes <= MAX_CMCD_BYTES else 0
+        cdef Py_ssize_t forwarded_bytes = head.forwarded_bytes if conn.is_shared else 0
+        cdef uint64_t[3] parts
+        cdef uint64_t who, sid, agent = 0
+        cdef bint is_new
+        cdef Account *account
+        conn.tells = NOTHING
+        if head.is_head or not 0 < head.stream_bytes <= MAX_STREAM_BYTES:
+            return
+        if not head.is_playlist and cmcd_bytes == 0:
+            return
+        if head.agent_at:
+            agent = fnv1a_of(conn.input + head.agent_at, head.agent_bytes)
+        last_address(&forwarded, &forwarded_bytes)
+        parts[0] = sip_hash(stream, head.stream_bytes, self.table.seed)
+        parts[1] = agent
+        parts[2] = sip_hash(forwarded, forwarded_bytes, self.table.seed)
+        who = sip_hash(<uchar *>parts, sizeof(parts), self.table.seed)
+        sid = sid_of(cmcd, cmcd_bytes)
+        # Without CMCD it may still be the session of before: players add it to some requests only.
+        is_new = who != conn.who or (sid != 0 and sid != conn.sid)
+        if is_new:
+            self.settle(conn)
+        if conn.account == NULL or is_new or cmcd_bytes > 0:
+            account = account_with_room(
+                conn.account, head.stream_bytes + forwarded_bytes + cmcd_bytes
+            )
+            if account == NULL:
+                return
+            conn.account = account
+            if is_new:  # what could not be reported is not the next one's
+                account.blocking = account.plain = 0
+            account.tag = conn.tag
+            account.agent = agent
+            account.stream_bytes = head.stream_bytes
+            account.forwarded_bytes = forwarded_bytes
+            account.cmcd_bytes = cmcd_bytes
+            memcpy(account.text, stream, head.stream_bytes)
+            memcpy(account.text + head.stream_bytes, forwarded, forwarded_bytes)
+            memcpy(account.text + head.stream_bytes + forwarded_bytes, cmcd, cmcd_bytes)
+        if is_new:
+            conn.who = who
+            conn.sid = sid
+            conn.report_due_ms = self.now_ms
+        conn.tells = (
+            SIGN if not head.is_playlist
+            else BLOCKING_RELOAD if head.names_version
+            else PLAIN_RELOAD
+        )
+
+    cdef void count(self, Conn *conn) noexcept nogil:
+        """A request that tells something is answered well."""
+        if conn.tells == BLOCKING_RELOAD:
+            conn.account.blocking += 1
+        elif conn.tells == PLAIN_RELOAD:
+            conn.account.plain += 1
+        if self.now_ms >= conn.report_due_ms and self.report(conn):
+            conn.report_due_ms = self.now_ms + REPORT_MS
+
+    cdef bint report(self, Conn *conn) noexcept nogil:
+        """Report an account, which begins again; False if it has to wait."""
+        cdef Account *account
+        if self.report_count == MAX_REPORTS:
+            return False
+        account = copy_of(conn.account)
+        if account == NULL:
+            return False
+        self.reports[self.report_count] = account
+        self.report_count += 1
+        conn.account.blocking = conn.account.plain = 0
+        return True
+
+    cdef void settle(self, Conn *conn) noexcept nogil:
+        """Report what was counted, before somebody else is or nobody."""
+        if conn.account != NULL and (conn.account.blocking or conn.account.plain):
+            self.report(conn)
+
+    cdef void drop_reports(self) noexcept nogil:
+        cdef int index
+        for index in range(self.report_count):
+            free(self.reports[index])
+        self.report_count = 0
+
+    # -- small parts, of memory
 
     cdef void unpin(self, Answer *answer) noexcept nogil:
         answer.pins -= 1

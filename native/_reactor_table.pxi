@@ -8,9 +8,12 @@ cdef struct Answer:                 # a rendered response; owned by its Blob obj
     int count
     size_t head_bytes               # of pieces[0]
     size_t size_bytes               # of all pieces
+    bint is_good                    # its status is under 400
     iovec *pieces                   # [0] is the head, the rest the body
     bint is_dead                    # among those that are released at the end of the step
     Answer *next_dead
+
+cdef struct Account
 
 cdef struct Conn
 
@@ -65,6 +68,14 @@ cdef struct Conn:
     int64_t tokens_ms
     uint64_t sent_bytes             # in all
     uint64_t requests
+    uint64_t pass_hash              # of the stream and the token that it was admitted with,
+    int64_t pass_until_ms           # for so long; 0: it was not
+    bint is_shared                  # by many clients: its X-Forwarded-For is believed
+    int tells                       # what the request in front tells, if it is answered well
+    uint64_t who                    # hash of stream, agent and address of its account;
+    uint64_t sid                    # of the session there; 0: none
+    int64_t report_due_ms
+    Account *account                # NULL: nothing was told yet
 
 
 # SipHash-1-3 (Aumasson, Bernstein 2012): keys come from strangers, so buckets must not be theirs to

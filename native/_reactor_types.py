@@ -46,6 +46,28 @@ class ReactorLimits(NamedTuple):
     """The same, each second."""
 
 
+class ReactorAccount(NamedTuple):
+    """What one connection asked for since its last report; `Reactor.accounts` gives plain tuples.
+
+    Only requests that were answered with a status under 400 count, and HEAD never does.
+    """
+
+    tag: int
+    """Of the connection."""
+    stream: bytes
+    """The first segment behind the prefix."""
+    agent: int
+    """`fnv1a` of its User-Agent; 0 if it sent none."""
+    cmcd: bytes
+    """Its latest CMCD (CTA-5004) in a query, still escaped; at most 512 bytes."""
+    blocking: int
+    """Requests for a file called ``playlist.m3u8`` that named a version (`_HLS_msn`)."""
+    plain: int
+    """The others for one. Both are 0 where only CMCD came, with media."""
+    forwarded: bytes
+    """The last address in X-Forwarded-For, on a connection that is shared; at most 64 bytes."""
+
+
 class ReactorCounters(NamedTuple):
     """What there is now, and what was done so far."""
 

@@ -9,7 +9,7 @@ twin raises are verdicts here: a step returns PLAIN to go on, or what the kernel
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
-from libc.string cimport memcmp, memcpy, memset, strlen
+from libc.string cimport memchr, memcmp, memcpy, memset, strlen
 
 from native._types import NotPlain, PlainRequest
 
@@ -39,7 +39,10 @@ cdef struct Span:
     Py_ssize_t size
 
 cdef struct Target:
-    Span path
+    Span path                       # with the prefix and the token
+    Span stream
+    Span token
+    bint is_playlist
     Span kept[KEPT]                 # parameters with their names: "_HLS_msn=7"
     Span cmcd                       # its value
 
@@ -50,6 +53,8 @@ cdef struct Fields:
     bint has_codings
     bint keeps_alive
     bint accepts_gzip
+    Span agent
+    Span forwarded
 
 cdef uint8_t places[256]            # written once, when the module is imported
 
@@ -151,18 +156,37 @@ cdef inline Span stripped(Span span) noexcept nogil:
     return span
 
 
-cdef bint has_plain_segments(Span rest) noexcept nogil:
-    """Tell whether a path goes on to a file without empty segments, "." and ".."."""
-    cdef Py_ssize_t i, size = 0, dots = 0       # of the segment
-    for i in range(rest.size):
-        if rest.at[i] == c"/":
-            if size == dots and size <= 2:
-                return False
-            size = dots = 0
-        else:
-            size += 1
-            dots += rest.at[i] == c"."
-    return dots > 0 and not (size == dots and size <= 2)
+cdef int read_segment(Target *target, Span segment, Py_ssize_t index, bint is_file) noexcept nogil:
+    """Take note of a segment behind the prefix, if it may stand in that place."""
+    if segment.size > 0 and segment.at[0] == c"~":
+        if index != 1 or is_file or not 2 <= segment.size <= 1 + MAX_PLAIN_TOKEN_BYTES:
+            return ODD
+        target.token.at = segment.at + 1
+        target.token.size = segment.size - 1
+        return PLAIN
+    if segment.size == 0 or equals(segment, b".") or equals(segment, b".."):
+        return ODD
+    if is_file:
+        target.is_playlist = equals(segment, b"playlist.m3u8")
+        return PLAIN if memchr(segment.at, c".", segment.size) is not NULL else ODD
+    if index == 0:
+        target.stream = segment
+    return PLAIN
+
+
+cdef int read_path(Target *target, Span rest) noexcept nogil:
+    """Take a whole path apart, behind the prefix."""
+    cdef Span segment
+    cdef Py_ssize_t i, index = 0
+    segment.at = rest.at
+    for i in range(rest.size + 1):
+        if i == rest.size or rest.at[i] == c"/":
+            segment.size = rest.at + i - segment.at
+            if read_segment(target, segment, index, i == rest.size) != PLAIN:
+                return ODD
+            segment.at = rest.at + i + 1
+            index += 1
+    return PLAIN
 
 
 cdef bint is_number(Span value) noexcept nogil:
@@ -249,7 +273,7 @@ cdef int read_target(
     rest = run(cursor, IN_PATH)
     if cursor.at == cursor.end:
         return NEED_DATA
-    if not has_plain_segments(rest):
+    if read_path(target, rest) != PLAIN:
         return ODD
     target.path.at = begin
     target.path.size = cursor.at - begin
@@ -312,6 +336,11 @@ cdef int read_field(Fields *fields, Span name, Span value) noexcept nogil:
             return ODD
         fields.has_codings = True
         return read_codings(fields, value)
+    elif equals_lower(name, b"user-agent"):
+        if fields.agent.at is NULL:
+            fields.agent = value
+    elif equals_lower(name, b"x-forwarded-for"):
+        fields.forwarded = value
     return PLAIN
 
 
@@ -346,7 +375,12 @@ cdef Py_ssize_t write_key(
     const Target *target, bint accepts_gzip, uint8_t *key, Py_ssize_t key_room
 ) noexcept nogil:
     """Write the key; return its size, 0 if there is not enough room."""
+    cdef const uint8_t *skipped = target.token.at
     cdef Py_ssize_t i, size = 1 + target.path.size
+    cdef Py_ssize_t begin = target.path.size    # of the path, up to the token
+    if skipped is not NULL:
+        size -= 2 + target.token.size
+        begin = skipped - 2 - target.path.at
     for i in range(KEPT):
         if target.kept[i].at is not NULL:
             size += 1 + target.kept[i].size
@@ -354,8 +388,13 @@ cdef Py_ssize_t write_key(
         return 0
     key[0] = c"g" if accepts_gzip else c"i"
     key += 1
-    memcpy(key, target.path.at, target.path.size)
-    key += target.path.size
+    memcpy(key, target.path.at, begin)
+    key += begin
+    if skipped is not NULL:
+        key[-1 - begin] ^= 0x20     # upper-case
+        skipped += target.token.size
+        memcpy(key, skipped, target.path.at + target.path.size - skipped)
+        key += target.path.at + target.path.size - skipped
     cdef uint8_t separator = c"?"
     for i in range(KEPT):
         if target.kept[i].at is not NULL:
@@ -364,6 +403,14 @@ cdef Py_ssize_t write_key(
             memcpy(key + 1, target.kept[i].at, target.kept[i].size)
             key += 1 + target.kept[i].size
     return size
+
+
+cdef inline void place(
+    Span span, const uint8_t *begin, Py_ssize_t *at, Py_ssize_t *size
+) noexcept nogil:
+    """Say where in the data a span is."""
+    at[0] = 0 if span.at is NULL else span.at - begin
+    size[0] = span.size
 
 
 cdef int read_head(
@@ -395,8 +442,13 @@ cdef int read_head(
     head.head_bytes = cursor.at - begin
     head.accepts_gzip = fields.accepts_gzip
     head.keeps_alive = fields.keeps_alive
-    head.cmcd_at = target.cmcd.at - begin if target.cmcd.size > 0 else 0
-    head.cmcd_bytes = target.cmcd.size
+    head.is_playlist = target.is_playlist
+    head.names_version = target.kept[MSN].at is not NULL
+    place(target.cmcd, begin, &head.cmcd_at, &head.cmcd_bytes)
+    place(target.stream, begin, &head.stream_at, &head.stream_bytes)
+    place(target.token, begin, &head.token_at, &head.token_bytes)
+    place(fields.agent, begin, &head.agent_at, &head.agent_bytes)
+    place(fields.forwarded, begin, &head.forwarded_at, &head.forwarded_bytes)
     head.key_bytes = write_key(&target, fields.accepts_gzip, key, key_room)
     return PLAIN if head.key_bytes > 0 else ODD
 
@@ -418,7 +470,20 @@ cdef int scan_request_head(
     return ODD if verdict == NEED_DATA and size >= MAX_PLAIN_HEAD_BYTES else verdict
 
 
+cdef uint64_t fnv1a_of(const uint8_t *data, Py_ssize_t size) noexcept nogil:
+    cdef uint64_t value = <uint64_t>0xCBF29CE484222325
+    cdef Py_ssize_t i
+    for i in range(size):
+        value = (value ^ data[i]) * <uint64_t>0x100000001B3
+    return value
+
+
 # The thin layer.
+
+def fnv1a(bytes data not None) -> int:
+    """Hash a few bytes into 64 bits; see the twin."""
+    return fnv1a_of(<const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
 
 def scan_request(
     data: bytes, prefix: bytes, *, max_key_bytes: int = 4096
@@ -442,6 +507,11 @@ def scan_request(
         return NotPlain.NEED_DATA
     if verdict == ODD:
         return NotPlain.ODD
+    cdef uint64_t agent = 0
+    if head.agent_at:
+        agent = fnv1a_of(
+            <const uint8_t *>PyBytes_AS_STRING(data) + head.agent_at, head.agent_bytes
+        )
     return _new_tuple(
         PlainRequest,
         (
@@ -451,5 +521,9 @@ def scan_request(
             <bint>head.keeps_alive,
             key[:head.key_bytes],
             data[head.cmcd_at : head.cmcd_at + head.cmcd_bytes],
+            data[head.stream_at : head.stream_at + head.stream_bytes],
+            data[head.token_at : head.token_at + head.token_bytes],
+            agent,
+            data[head.forwarded_at : head.forwarded_at + head.forwarded_bytes],
         ),
     )

@@ -4,21 +4,27 @@ Reads the head of one HTTP/1.1 request if it is *plain*, a GET or HEAD of a file
 This is no HTTP parser: all else, legal or not, is *odd*, and h11 judges it by the same bytes. ::
 
     head      = ("GET" / "HEAD") SP target SP "HTTP/1.1" CRLF *(field CRLF) CRLF
-    target    = prefix segment *("/" segment) ["?" parameter *("&" parameter)]
-    segment   = 1*(ALPHA / DIGIT / "." / "_" / "~" / "-"), not "." or ".."; the last one has a "."
+    target    = prefix path ["?" parameter *("&" parameter)]
+    path      = segment *("/" segment) / segment "/~" token 1*("/" segment)
+    segment   = 1*byte, not "." or "..", does not begin with "~"; the last one has a "."
+    token     = 1*2048byte
+    byte      = ALPHA / DIGIT / "." / "_" / "~" / "-"
     parameter = visible ASCII without "#" and "&", see `_read_query`
     field     = token ":" *(visible ASCII / SP / HTAB), see `_read_fields`
 
 The *key* of a request is what its answer depends on: whether gzip is accepted, the path, and those
-parameters that the application knows, in one order. All else in a query is the viewer's own.
+parameters that the application knows, in one order. All else in a query is the viewer's own. A
+*token* is what a viewer shows to be let in: it is no part of the key, but keys of requests that had
+one are others (upper-case), so that nobody gets by without one what was asked for with one.
 
 Invariants: h11 takes every plain head for a request of the same bytes, with the same method, path
 and directives, without a body, and agrees on keep-alive (``tests/native/test_request_h11.py``). No
 verdict but NEED_DATA changes with what follows. A byte that no plain head has in that place is odd
 at once; what takes a whole word to see (a name, a parameter, a value), when the word has ended.
 
-Bounds: `MAX_HEAD_BYTES`, `MAX_FIELDS`. Keeps nothing between calls. Spec: RFC 9112 §3, §5 and §9.3;
-RFC 9110 §12.5.3 (Accept-Encoding); rfc8216bis-22 §6.2.5 (directives); CTA-5004 (CMCD).
+Bounds: `MAX_HEAD_BYTES`, `MAX_FIELDS`, `MAX_TOKEN_BYTES`. Keeps nothing between calls.
+Spec: RFC 9112 §3, §5 and §9.3; RFC 9110 §12.5.3 (Accept-Encoding); rfc8216bis-22 §6.2.5
+(directives); CTA-5004 (CMCD).
 """
 
 import re
@@ -31,6 +37,9 @@ MAX_HEAD_BYTES = 4096
 
 MAX_FIELDS = 64
 """A head with more of them is odd. Browsers send some fifteen."""
+
+MAX_TOKEN_BYTES = 2048
+"""A longer token is odd. A signed one has some 300 bytes."""
 
 _REST = re.compile(rb"[A-Za-z0-9._~/-]*")  # of the path, behind the prefix
 _QUERY = re.compile(rb'[!"$-~]*')  # visible ASCII but "#"
@@ -56,6 +65,10 @@ _USED = {
     b"connection": re.compile(rb"(?i)keep-alive|close"),
     b"accept-encoding": re.compile(rb"[^;*]*"),  # weights and "*" are for `edge.http` to weigh
 }
+
+# These say who asks, and count as they are, whatever that is. Of several the first counts of the
+# one and the last of the other: a proxy may add its line behind its client's own.
+_AGENT, _FORWARDED = b"user-agent", b"x-forwarded-for"
 
 # Fields that ask for more than the whole file, or that say where the request ends.
 _ODD_FIELDS = frozenset(
@@ -141,10 +154,7 @@ def _read_head(cursor: _Cursor, prefix: bytes) -> PlainRequest:
     is_head = cursor.sees(b"H")
     cursor.take(b"HEAD " if is_head else b"GET ")
     cursor.take(prefix)
-    rest = cursor.run(_REST)
-    segments = rest.split(b"/")
-    if not {b"", b".", b".."}.isdisjoint(segments) or b"." not in segments[-1]:
-        raise _Odd
+    path = _read_path(cursor.run(_REST))
     query = _Query([], b"")
     if cursor.sees(b"?"):
         cursor.take(b"?")
@@ -158,14 +168,44 @@ def _read_head(cursor: _Cursor, prefix: bytes) -> PlainRequest:
     codings = fields.get(b"accept-encoding", b"").split(b",")
     accepts_gzip = b"gzip" in [coding.strip(b" \t") for coding in codings]
     kept = b"?" + b"&".join(query.kept) if query.kept else b""
+    mark = b"g" if accepts_gzip else b"i"
+    agent = fields.get(_AGENT)
     return PlainRequest(
         head_bytes=cursor.position,
         is_head=is_head,
         accepts_gzip=accepts_gzip,
         keeps_alive=fields.get(b"connection") != b"close",
-        key=(b"g" if accepts_gzip else b"i") + prefix + rest + kept,
+        key=(mark.upper() if path.token else mark) + prefix + path.plain + kept,
         cmcd=query.cmcd,
+        stream=path.stream,
+        token=path.token,
+        agent=0 if agent is None else fnv1a(agent),
+        forwarded=fields.get(_FORWARDED, b""),
     )
+
+
+class _Path(NamedTuple):
+    """What is behind the prefix, taken apart."""
+
+    plain: bytes
+    """Without the token."""
+    stream: bytes
+    token: bytes
+
+
+def _read_path(rest: bytes) -> _Path:
+    stream, *segments = rest.split(b"/")
+    token = b""
+    if len(segments) > 1 and segments[0].startswith(b"~"):
+        token = segments.pop(0)[1:]
+        if not 1 <= len(token) <= MAX_TOKEN_BYTES:
+            raise _Odd
+    plain = [stream, *segments]
+    if not {b"", b".", b".."}.isdisjoint(plain) or b"." not in plain[-1]:
+        raise _Odd
+    if any(segment.startswith(b"~") for segment in plain):
+        raise _Odd
+    return _Path(b"/".join(plain), stream if segments else b"", token)
 
 
 class _Query(NamedTuple):
@@ -197,7 +237,7 @@ def _read_query(query: bytes) -> _Query:
 
 
 def _read_fields(cursor: _Cursor) -> dict[bytes, bytes]:
-    """Step over the field lines; return the values of `_USED` in lower case."""
+    """Step over the field lines; return the values of `_USED` in lower case, and of who asks."""
     used: dict[bytes, bytes] = {}
     count = 0
     while name := cursor.run(_NAME).lower():
@@ -211,4 +251,17 @@ def _read_fields(cursor: _Cursor) -> dict[bytes, bytes]:
             if name in used or not _USED[name].fullmatch(value):
                 raise _Odd
             used[name] = value.lower()
+        elif name == _FORWARDED or (name == _AGENT and name not in used):
+            used[name] = value
     return used
+
+
+def fnv1a(data: bytes) -> int:
+    """Hash a few bytes into 64 bits; FNV-1a, so the same in every process and on every machine.
+
+    For what is counted, not for what is guarded: who chooses the bytes can choose the hash.
+    """
+    value = 0xCBF29CE484222325
+    for byte in data:
+        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return value

@@ -83,9 +83,19 @@ class PlainRequest(NamedTuple):
     keeps_alive: bool
     """False after ``Connection: close``: there is no next request."""
     key: bytes
-    """``g`` or ``i`` (gzip accepted or not), the path, and the parameters an answer depends on."""
+    """``g`` or ``i`` (gzip accepted or not), the path, and the parameters an answer depends on.
+
+    With a token, which is left out of the path, ``G`` or ``I``."""
     cmcd: bytes
     """Value of the query's CMCD (CTA-5004), still escaped; empty if there is none."""
+    stream: bytes
+    """The first segment behind the prefix, if it is not the file itself; else empty."""
+    token: bytes
+    """The segment after that, if it begins with ``~``, and without it; else empty. A secret."""
+    agent: int
+    """`fnv1a` of the first User-Agent; 0 if there is none."""
+    forwarded: bytes
+    """The last X-Forwarded-For, for who trusts the sender; empty if there is none."""
 
 
 def checked_limit(name: str, value: int) -> int:

@@ -21,6 +21,7 @@ class Twin:
     chunk_reader: "type[ChunkReader]"
     write_fragment: "Callable[[int, Sequence[TrackRun]], bytes]"
     scan_request: "Callable[..., PlainRequest | NotPlain]"
+    fnv1a: "Callable[[bytes], int]"
 
     def reader(
         self,
@@ -48,6 +49,7 @@ def _load(name: str) -> Twin:
         chunk_reader=importlib.import_module(f"native._chunk{suffix}").ChunkReader,
         write_fragment=importlib.import_module(f"native._fragment{suffix}").write_fragment,
         scan_request=importlib.import_module(f"native._request{suffix}").scan_request,
+        fnv1a=importlib.import_module(f"native._request{suffix}").fnv1a,
     )
 
 

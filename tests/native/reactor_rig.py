@@ -49,9 +49,9 @@ class Rig:
         self.clients: list[socket.socket] = []
 
     def client(
-        self, received: bytes = b"", *, tag: int = 0, send_buffer_bytes: int = 0
+        self, received: bytes = b"", *, tag: int = 0, send_buffer_bytes: int = 0, **how: Any
     ) -> socket.socket:
-        """The peer of a connection that is adopted now."""
+        """The peer of a connection that is adopted now; `how` is for `Reactor.adopt`."""
         ours, theirs = socket.socketpair()
         if send_buffer_bytes:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
@@ -59,7 +59,7 @@ class Rig:
         ours.setblocking(False)
         theirs.setblocking(False)
         with ours:  # it stays ours if it is refused
-            self.reactor.adopt(ours.fileno(), received, tag)
+            self.reactor.adopt(ours.fileno(), received, tag, **how)
             ours.detach()
         return theirs
 

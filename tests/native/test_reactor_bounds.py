@@ -132,15 +132,6 @@ def test_the_bound_of_keys_that_are_waited_for() -> None:
         assert rig.events[2][2] == get("c")
 
 
-def test_samples_keep_the_newest() -> None:
-    with rigged() as rig:
-        rig.reactor.put(key("a"), Blob(HEAD, ()))
-        client = rig.client()
-        rig.ask(client, b"".join(get(f"a?CMCD=bl%3D{index}") for index in range(70)))
-        assert rig.reactor.cmcd_samples() == [b"bl%%3D%d" % index for index in range(6, 70)]
-        assert rig.reactor.cmcd_samples() == []
-
-
 def test_many_keys_are_found_again(rig: Rig) -> None:
     for index in range(20_000):
         rig.reactor.put(key(f"{index}"), Blob(HEAD, (b"%d" % index,)))

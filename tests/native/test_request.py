@@ -21,7 +21,7 @@ from player_requests import (
     request_head,
 )
 
-from native import NotPlain, PlainRequest
+from native import NotPlain, PlainRequest, fnv1a
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,15 @@ def scan(twin: "Twin") -> "Scan":
 def verdicts(scan: "Scan", data: bytes) -> list[PlainRequest | NotPlain]:
     """What the scanner says of each beginning of the data, from none of it to all."""
     return [scan(data[:size], PREFIX) for size in range(len(data) + 1)]
+
+
+def agent_of(head: bytes) -> int:
+    """The User-Agent of a head, hashed."""
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b": ")
+        if name.lower() == b"user-agent":
+            return fnv1a(value)
+    return 0
 
 
 def scan_target(scan: "Scan", target: str) -> PlainRequest | NotPlain:
@@ -95,6 +104,10 @@ def test_what_players_send_is_plain(
         keeps_alive=keeps_alive,
         key=key,
         cmcd=cmcd,
+        stream=b"demo",
+        token=b"",
+        agent=agent_of(head),
+        forwarded=b"",
     )
     assert verdicts(scan, head) == [NEED_DATA] * len(head) + [expected]
     pipelined = head + CURL_HEAD
@@ -111,7 +124,10 @@ def test_what_needs_more_than_a_file_is_odd(scan: "Scan", head: bytes) -> None:
 def test_the_fields_are_of_the_types_they_say(scan: "Scan") -> None:
     request = scan(CHROMIUM_PART, PREFIX)
     assert isinstance(request, PlainRequest)
-    assert [type(value) for value in request] == [int, bool, bool, bool, bytes, bytes]
+    assert [type(value) for value in request] == [
+        *(int, bool, bool, bool, bytes, bytes),
+        *(bytes, bytes, int, bytes),
+    ]
 
 
 # The target.
@@ -173,6 +189,22 @@ def test_the_key_is_the_path_and_what_matters_of_the_query(
         "/api/streams/s/x%2em4s",
         "/api/streams/s/x;v=1.m4s",
         "/api/streams/s\\x.m4s",
+        "/api/streams/~s/x.m4s",
+        "/api/streams/~s.x",
+        "/api/streams/s/q/~x.m4s",
+        "/api/streams/s/q/~t/x.m4s",
+        "/api/streams/s/~t/~u/x.m4s",
+        "/api/streams/s/~t/q/~x.m4s",
+        "/api/streams/s/~",
+        "/api/streams/s/~/x.m4s",
+        "/api/streams/s/~t.m4s",
+        "/api/streams/s/~t/",
+        "/api/streams/s/~t/x",
+        "/api/streams/s/~t//x.m4s",
+        "/api/streams/s/~t/../x.m4s",
+        "/api/streams//~t/x.m4s",
+        "/api/streams/../~t/x.m4s",
+        "/api/streams/s/~t%2e/x.m4s",
         "/api/streams/s/\xe9.m4s",
         f"{FILE}#",
         f"{FILE}?a#b",
@@ -224,6 +256,85 @@ def test_cmcd_is_noted_and_no_part_of_the_key(scan: "Scan", query: str, cmcd: by
     assert isinstance(request, PlainRequest)
     assert request.cmcd == cmcd
     assert b"CMCD" not in request.key
+
+
+# Who asks: the stream, the token, the agent, the address behind a proxy.
+
+
+@pytest.mark.parametrize(
+    ("path", "plain", "stream", "token"),
+    [
+        ("a.m3u8", "a.m3u8", b"", b""),
+        ("s/master.m3u8", "s/master.m3u8", b"s", b""),
+        ("s/~t/master.m3u8", "s/master.m3u8", b"s", b"t"),
+        ("s/~Az09-_.~/q/playlist.m3u8", "s/q/playlist.m3u8", b"s", b"Az09-_.~"),
+        ("s/~~/x.y", "s/x.y", b"s", b"~"),
+        ("s/~../x.y", "s/x.y", b"s", b".."),
+        ("s.t/~u/v/w/x.y", "s.t/v/w/x.y", b"s.t", b"u"),
+    ],
+)
+def test_the_token_is_no_part_of_the_key_but_its_case_is(
+    scan: "Scan", path: str, plain: str, stream: bytes, token: bytes
+) -> None:
+    for fields, mark in (((), "i"), (("Accept-Encoding: gzip",), "g")):
+        line = f"GET {PREFIX.decode()}{path}?x&_HLS_msn=1 HTTP/1.1"
+        request = scan(request_head(line, "Host: h", *fields), PREFIX)
+        assert isinstance(request, PlainRequest)
+        assert (request.stream, request.token) == (stream, token)
+        key = (mark.upper() if token else mark) + f"{PREFIX.decode()}{plain}?_HLS_msn=1"
+        assert request.key == key.encode()
+
+
+def test_a_token_of_2048_bytes_is_plain_and_a_longer_one_is_odd(scan: "Scan") -> None:
+    request = scan_target(scan, f"/api/streams/s/~{'t' * 2048}/x.m4s")
+    assert isinstance(request, PlainRequest)
+    assert request.token == b"t" * 2048
+    assert request.key == b"I/api/streams/s/x.m4s"
+    assert scan_target(scan, f"/api/streams/s/~{'t' * 2049}/x.m4s") is ODD
+
+
+def test_a_key_without_its_token_fits_where_the_target_does_not(scan: "Scan") -> None:
+    head = request_head("GET /api/streams/s/~ttttttttt/x.m4s HTTP/1.1", "Host: h")
+    key = b"I/api/streams/s/x.m4s"
+    request = scan(head, PREFIX, max_key_bytes=len(key))
+    assert isinstance(request, PlainRequest)
+    assert request.key == key
+    assert scan(head, PREFIX, max_key_bytes=len(key) - 1) is ODD
+
+
+@pytest.mark.parametrize(
+    ("fields", "agent", "forwarded"),
+    [
+        ((), None, b""),
+        (("user-AGENT: \t VLC 3 \t",), b"VLC 3", b""),
+        (("User-Agent:",), b"", b""),
+        (("User-Agent: a", "User-Agent: b"), b"a", b""),
+        (("User-Agent:", "User-Agent: b"), b"", b""),
+        (("X-User-Agent: a", "User-Agent-X: b"), None, b""),
+        (("X-Forwarded-For: 1.2.3.4, ::1",), None, b"1.2.3.4, ::1"),
+        (("x-forwarded-for: a", "X-FORWARDED-FOR: b"), None, b"b"),
+        (("X-Forwarded-For: a", "X-Forwarded-For:"), None, b""),
+    ],
+)
+def test_the_first_agent_and_the_last_forwarded_say_who_asks(
+    scan: "Scan", fields: tuple[str, ...], agent: bytes | None, forwarded: bytes
+) -> None:
+    request = scan_fields(scan, "Host: h", *fields)
+    assert isinstance(request, PlainRequest)
+    assert request.agent == (0 if agent is None else fnv1a(agent))
+    assert request.forwarded == forwarded
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [  # of the authors' own list of test vectors
+        (b"", 0xCBF29CE484222325),
+        (b"a", 0xAF63DC4C8601EC8C),
+        (b"foobar", 0x85944171F73967E8),
+    ],
+)
+def test_fnv1a(twin: "Twin", data: bytes, value: int) -> None:
+    assert twin.fnv1a(data) == value
 
 
 # The request line.

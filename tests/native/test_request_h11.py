@@ -19,7 +19,7 @@ from edge.http.messages import Request
 from edge.http.representation import represent
 from edge.http.response import make_response
 from hls.request import Directives, parse_directives
-from native import NotPlain, PlainRequest
+from native import NotPlain, PlainRequest, fnv1a
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,9 +44,12 @@ def scan(python_twin: "Twin", c_twin: "Twin") -> "Scan":
     return scan_both
 
 
-def canonical(target: str) -> str:
+def canonical(target: str, token: str) -> str:
     """The target as its answer is filed, for a query that names nothing twice."""
     path, _, query = target.partition("?")
+    if token:
+        stream = path.removeprefix(PREFIX.decode()).partition("/")[0]
+        path = PREFIX.decode() + stream + path.removeprefix(f"{PREFIX.decode()}{stream}/~{token}")
     given = dict(parameter.partition("=")[::2] for parameter in query.split("&"))
     kept = "&".join(f"{name}={given[name]}" for name in KEPT if name in given)
     return f"{path}?{kept}" if kept else path
@@ -62,7 +65,9 @@ def check_against_h11(data: bytes, ours: PlainRequest) -> None:
     assert theirs.method == (b"HEAD" if ours.is_head else b"GET")
 
     target, key = theirs.target.decode("ascii"), ours.key.decode("ascii")
-    assert key[1:] == canonical(target)
+    assert key[1:] == canonical(target, ours.token.decode("ascii"))
+    assert key[:1].isupper() == bool(ours.token)
+    assert ("/~" in target.partition("?")[0]) == bool(ours.token)
     query = target.partition("?")[2]
     directives = parse_directives(query)
     assert type(directives) is Directives
@@ -70,8 +75,11 @@ def check_against_h11(data: bytes, ours: PlainRequest) -> None:
     assert f"CMCD={ours.cmcd.decode('ascii')}" in query or not ours.cmcd
 
     request = Request(theirs.method.decode("ascii"), target, list(theirs.headers))
+    agent = request.header(b"user-agent")
+    assert ours.agent == (0 if agent is None else fnv1a(agent.encode("latin-1")))
+    assert ours.forwarded == dict(theirs.headers).get(b"x-forwarded-for", b"")  # the last
     packed = represent(PLAYLIST, request) is not PLAYLIST
-    assert (key[0] == "g") == ours.accepts_gzip == packed
+    assert (key[0] in "gG") == ours.accepts_gzip == packed
 
     assert type(connection.next_event()) is h11.EndOfMessage  # without a body
     assert (connection.their_state is h11.DONE) == ours.keeps_alive
@@ -96,7 +104,7 @@ def test_h11_reads_what_players_send_in_the_same_way(scan: "Scan") -> None:
 @pytest.mark.slow
 def test_every_byte_in_every_place(scan: "Scan") -> None:
     head = request_head(
-        f"GET {PREFIX.decode()}a/b.c?_HLS_msn=1&x HTTP/1.1",
+        f"GET {PREFIX.decode()}a/~t/b.c?_HLS_msn=1&x HTTP/1.1",
         *("Host: h", "Connection: close", "Accept-Encoding: br,gzip"),
     )
     plain = 0
@@ -110,7 +118,8 @@ def test_every_byte_in_every_place(scan: "Scan") -> None:
 
 # What is plain, by construction.
 
-NAMES = st.text("abcXYZ019._~-", min_size=1, max_size=8).filter(lambda name: set(name) != {"."})
+TOKENS = st.text("abcXYZ019._~-", min_size=1, max_size=8)
+NAMES = TOKENS.filter(lambda name: name not in (".", "..") and name[0] != "~")
 NUMBERS = st.integers(0, 10**18 - 1).map(str)
 DIRECTIVES = st.fixed_dictionaries(
     {},
@@ -130,7 +139,7 @@ OTHERS = st.lists(
 )
 VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=20)
 FIELDS = st.lists(
-    st.tuples(st.sampled_from(["User-Agent", "Accept", "X!#$%&'*+-.^_`|~", "DNT"]), VALUES).map(
+    st.tuples(st.sampled_from(["Referer", "Accept", "X!#$%&'*+-.^_`|~", "DNT"]), VALUES).map(
         ": ".join
     ),
     max_size=4,
@@ -143,7 +152,11 @@ def plain_heads(draw: st.DrawFn) -> tuple[bytes, PlainRequest]:
     """A plain head, and what is to be read of it."""
     method = draw(st.sampled_from(["GET", "HEAD"]))
     folders = draw(st.lists(NAMES, max_size=3))
-    path = PREFIX.decode() + "/".join([*folders, draw(NAMES) + ".x"])
+    token = draw(st.just("") | TOKENS) if folders else ""
+    segments = [*folders, draw(NAMES) + ".x"]
+    path = plain_path = PREFIX.decode() + "/".join(segments)
+    if token:
+        path = PREFIX.decode() + "/".join([segments[0], "~" + token, *segments[1:]])
     directives, cmcd = draw(DIRECTIVES), draw(st.text(VISIBLE, max_size=12))
     query = [f"{name}={value}" for name, value in directives.items()]
     query += draw(OTHERS) + [f"CMCD={cmcd}"] * draw(st.booleans())
@@ -151,19 +164,27 @@ def plain_heads(draw: st.DrawFn) -> tuple[bytes, PlainRequest]:
 
     codings = draw(st.lists(st.sampled_from(CODINGS), max_size=3))
     connection = draw(st.sampled_from(["", "keep-alive", "Keep-Alive", "close", "CLOSE"]))
+    agent, forwarded = draw(VALUES), draw(st.sampled_from(["", "192.0.2.1", "::1, 192.0.2.1"]))
+    has_agent = draw(st.booleans())
     fields = ["Host: h", *draw(FIELDS)]
+    fields += [f"user-agent: {agent}"] * has_agent
+    fields += [f"X-Forwarded-For: {forwarded}"] * bool(forwarded)
     fields += ["Accept-Encoding:" + ",".join(codings)] * bool(codings)
     fields += [f"connection:\t{connection} "] * bool(connection)
     head = request_head(f"{method} {target} HTTP/1.1", *draw(st.permutations(fields)))
     kept = "&".join(f"{name}={directives[name]}" for name in KEPT if name in directives)
-    gzip = "gzip" in [coding.strip().lower() for coding in codings]
+    mark = "g" if "gzip" in [coding.strip().lower() for coding in codings] else "i"
     return head, PlainRequest(
         head_bytes=len(head),
         is_head=method == "HEAD",
-        accepts_gzip=gzip,
+        accepts_gzip=mark == "g",
         keeps_alive=connection.lower() != "close",
-        key=(("g" if gzip else "i") + path + "?" * bool(kept) + kept).encode(),
+        key=((mark.upper() if token else mark) + plain_path + "?" * bool(kept) + kept).encode(),
         cmcd=cmcd.encode() if f"CMCD={cmcd}" in query else b"",
+        stream=folders[0].encode() if folders else b"",
+        token=token.encode(),
+        agent=fnv1a(agent.strip().encode()) if has_agent else 0,
+        forwarded=forwarded.encode(),
     )
 
 
@@ -185,6 +206,7 @@ HEADS = st.sampled_from([*PLAIN_HEADS.values(), *ODD_HEADS.values()]) | plain_he
 PIECES = st.sampled_from(
     [
         *(b"\r\n", b"\n", b"\r", b" ", b"\t", b"\x00", b"\x0b", b"\x85", b":", b";", b",", b"*"),
+        *(b"/~t", b"/~", b"~", b"/~t/", b"\r\nUser-Agent: x", b"\r\nX-Forwarded-For: x"),
         *(b"/", b"//", b"/../", b"/.", b"?", b"&", b"=", b"#", b"%", b"+", b"0", b"1"),
         *(b"_HLS_msn=1", b"&_HLS_part=2", b"&_HLS_skip=YES", b"&container=ts", b"&CMCD=a"),
         *(b"GET ", b"HEAD ", b"POST ", b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b"http://h"),
