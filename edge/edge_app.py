@@ -4,11 +4,11 @@ Like `edge.http.routes.App`, and in its place: pages, `/health` and OPTIONS need
 media and the two questions that every page asks come from the store; all else under `/api/` is
 passed on to an upstream, and its answer back.
 
-A path that goes upstream consists of plain segments: nothing can be escaped in it, and nothing
-leads out of `/api/`. Of the fields of a request that is passed on, those go along that its handler
-reads; of its answer, those that `edge.relay` names. A request that this node has passed on before
-(Via) is refused, so that edges that ask each other in a ring find out. A reactor in front of this
-does not look at Via; there a ring ends by time-out.
+A path that goes upstream consists of plain segments: nothing can be escaped in it, nothing leads
+out of `/api/`, and none is a viewer's playback token (`~TOKEN`). Of the fields of a request that is
+passed on, those go along that its handler reads; of its answer, those that `edge.relay` names. A
+request that this node has passed on before (Via) is refused, so that edges that ask each other in a
+ring find out. A reactor in front of this does not look at Via; there a ring ends by time-out.
 
 `route` is synchronous and never blocks.
 
@@ -39,7 +39,7 @@ from edge.upstream_lanes import UpstreamError
 from edge.web import Pages
 from hls.request import BadRequest, parse_directives
 
-_SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,199}")
+_SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._~-]{0,199}")
 _READ = ("GET", "HEAD")
 _CALLS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _TEXT = re.compile(r"[\x20-\x7e\t]*")  # of fields that are passed on
