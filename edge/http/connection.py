@@ -31,14 +31,17 @@ import trio
 from edge.http.budget import Budget
 from edge.http.messages import (
     NOBODY,
+    NOBODY_LISTENS,
     OUR_FAULT,
     TOO_LONG,
     Application,
+    Audience,
     Call,
     ClientLeft,
     HandOver,
     Hold,
     HttpError,
+    Pass,
     Peer,
     Request,
     error_answer,
@@ -47,6 +50,7 @@ from edge.http.messages import (
 from edge.http.representation import represent
 from edge.http.response import DateLine, Response, error_response
 from edge.http.settings import HttpSettings
+from edge.http.watching import has_token, note_request, pass_of
 
 _logger = structlog.get_logger(__name__)
 
@@ -82,8 +86,9 @@ class HttpConnection:
         date: Shared by all connections of a server.
         peer: Who is at the other end.
         received: Bytes that were read from the stream before it came here.
-        adopt: Offered the stream and what was read of the next request; if it says True, somebody
-            else serves the connection from there.
+        adopt: Offered the stream, what was read of the next request, and what the last one admits
+            to; if it says True, somebody else serves the connection from there.
+        audience: Told of each request that says something of a viewer.
     """
 
     def __init__(
@@ -95,7 +100,8 @@ class HttpConnection:
         date: DateLine,
         peer: Peer = NOBODY,
         received: bytes = b"",
-        adopt: Callable[[trio.abc.Stream, bytes], bool] | None = None,
+        adopt: Callable[[trio.abc.Stream, bytes, Pass | None], bool] | None = None,
+        audience: Audience = NOBODY_LISTENS,
     ) -> None:
         self.id = next_connection_id()
         """Names this connection in the logs; unique in the process."""
@@ -113,6 +119,8 @@ class HttpConnection:
         self._held_until_s = math.inf
         self._served = 0
         self._adopt = adopt
+        self._audience = audience
+        self._last: Request | None = None  # if it had a token: that may admit the next ones
         self._budget = Budget(settings.requests_burst, settings.requests_per_s)
 
     async def run(self) -> None:
@@ -174,6 +182,7 @@ class HttpConnection:
                 self._draining = True  # this is the last answer
                 raise HttpError(429, "too many requests", Retry_After="1")
             request = self._check_head(head)
+            self._last = request if has_token(request) else None
             answer = self._app.route(request)
             if type(answer) is Response:
                 response = answer
@@ -193,10 +202,11 @@ class HttpConnection:
             raise
         except Exception:
             _logger.exception(
-                "request failed", connection=self.id, method=request.method, path=request.path
+                "request failed", connection=self.id, method=request.method, path=request.shown_path
             )
             response = OUR_FAULT
         response = represent(response, request)
+        note_request(self._audience, request, response.status)
         return await self._finish(response, head_only=request.method == "HEAD")
 
     async def _read_head(self) -> h11.Request | None:
@@ -214,7 +224,7 @@ class HttpConnection:
                 while event is h11.NEED_DATA:
                     data = await self._stream.receive_some(_READ_BYTES)
                     if data and not started:
-                        if self._adopt is not None and self._adopt(self._stream, bytes(data)):
+                        if self._is_given_away(bytes(data)):
                             return None
                         started, self._resting = True, None
                         scope.deadline = trio.current_time() + settings.head_timeout_s
@@ -224,6 +234,11 @@ class HttpConnection:
             if scope.cancelled_caught and started:
                 raise HttpError(408, "the request did not come in time")
         return event if type(event) is h11.Request else None  # else: closed, or silent
+
+    def _is_given_away(self, data: bytes) -> bool:
+        """Offer the connection to who may serve it, with the first bytes of a request."""
+        adopt = self._adopt
+        return adopt is not None and adopt(self._stream, data, pass_of(self._app, self._last))
 
     def _check_head(self, head: h11.Request) -> Request:
         settings = self._settings

@@ -12,6 +12,12 @@ the application is asked, once for all who ask meanwhile::
                         \\-> Hold -----> the gate opens, or its time is up: the same
                         \\-> Call -----> hand back: the request needs more than a lookup
 
+A request with a playback token is the reactor's only under a `Pass`: the application has judged the
+token, h11 has answered, and the connection came with the next request. What is asked for with a
+token has keys of its own, and the application sees it without, as `Request.is_admitted`.
+
+The reactor's accounts say who fetches playlists; the `Audience` is told after each turn.
+
 So five thousand viewers who wait for one part are one waiter at one gate, and a part that is
 published is one call here. A viewer who joins a wait late has only the rest of its time.
 
@@ -34,11 +40,25 @@ import structlog
 import trio
 
 import native
-from edge.http.messages import OUR_FAULT, Application, Hold, HttpError, Request, error_answer
+from edge.http import watching
+from edge.http.messages import (
+    MAX_PASS_S,
+    NOBODY_LISTENS,
+    OUR_FAULT,
+    Application,
+    Audience,
+    Hold,
+    HttpError,
+    Pass,
+    Peer,
+    Request,
+    error_answer,
+)
 from edge.http.representation import represent
 from edge.http.response import DateLine, Response, error_response
 from edge.http.settings import HttpSettings
 from edge.http.tls_stream import TlsStream
+from edge.http.watching import believed_address
 from edge.table import Gate
 from native import PlainRequest, ReactorCounters, ReactorEvent, ReactorLimits, scan_request
 
@@ -49,8 +69,8 @@ if TYPE_CHECKING or native.IMPLEMENTATION == "c":
 
 _logger = structlog.get_logger(__name__)
 
-PREFIX = b"/api/streams/"
-"""Under this lies what players fetch; the reactor takes nothing else."""
+PREFIX = watching.PREFIX.encode()
+"""The reactor takes nothing but what lies under this."""
 
 MAX_RECEIVED_BYTES = 4096
 """A connection that has sent more before it is adopted stays with h11."""
@@ -72,6 +92,10 @@ _MIN_HEAP = 64
 
 class Owner(Protocol):
     """The server that counts connections."""
+
+    def peer(self, tag: int) -> Peer:
+        """Who is at the other end of a connection that has not ended."""
+        ...
 
     def take_back(self, stream: trio.abc.Stream, received: bytes, tag: int) -> None:
         """Serve a connection that the reactor does not understand; the stream is the owner's."""
@@ -105,12 +129,20 @@ class Delivery:
         settings: Limits and time-outs.
         date: Shared with the server's other connections.
         owner: Gets connections back, and hears of their end.
+        audience: Hears who fetches playlists.
     """
 
     def __init__(
-        self, app: Application, *, settings: HttpSettings, date: DateLine, owner: Owner
+        self,
+        app: Application,
+        *,
+        settings: HttpSettings,
+        date: DateLine,
+        owner: Owner,
+        audience: Audience = NOBODY_LISTENS,
     ) -> None:
         self._app = app
+        self._audience = audience
         self._settings = settings
         self._date = date
         self._owner = owner
@@ -132,13 +164,20 @@ class Delivery:
         """What the reactor has done so far."""
         return self._reactor.counters
 
-    def adopt(self, stream: trio.abc.Stream, received: bytes, tag: int) -> bool:
+    def adopt(
+        self,
+        stream: trio.abc.Stream,
+        received: bytes,
+        tag: int,
+        admitted: Pass | None = None,
+    ) -> bool:
         """Take a connection over, if its next request is one for the reactor.
 
         Args:
             stream: Between two requests. If True is returned, it is closed and empty.
             received: What was read of the next request, and behind it.
             tag: Names the connection to the owner.
+            admitted: What its last request had a token for; good for `MAX_PASS_S` at most.
 
         Returns:
             Whether it was taken.
@@ -147,14 +186,30 @@ class Delivery:
             return False
         if not isinstance(stream, trio.SocketStream | TlsStream):
             return False
-        if not isinstance(scan_request(received, PREFIX), PlainRequest):
+        request = scan_request(received, PREFIX)
+        if not isinstance(request, PlainRequest):
+            return False
+        is_shared = self._owner.peer(tag).is_proxy
+        if request.token and ((is_shared and request.forwarded) or not _fits(admitted, request)):
             return False
         if isinstance(stream, TlsStream):
             descriptor, tls = stream.detach()
         else:
             descriptor, tls = stream.socket.detach(), None
         self._tags.add(tag)
-        self._reactor.adopt(descriptor, received, tag, tls)
+        token, until_ms = None, 0
+        if admitted is not None:
+            token = (admitted.stream_id.encode("ascii"), admitted.token)
+            until_ms = int(min(admitted.until_s, trio.current_time() + MAX_PASS_S) * 1000)
+        self._reactor.adopt(
+            descriptor,
+            received,
+            tag,
+            tls,
+            pass_token=token,
+            pass_until_ms=until_ms,
+            is_shared=is_shared,
+        )
         self._wake()
         return True
 
@@ -193,9 +248,23 @@ class Delivery:
             if not wait.is_over:
                 self._give_up(key)
         events, more = self._reactor.step(int(now_s * 1000), self._date.render(), STEP_BUDGET_US)
+        self._tell()  # before anybody's end: then nobody knows who it was
         for event in events:
             self._handle(event)
         return more or any(event[0] is ReactorEvent.MISS for event in events)
+
+    def _tell(self) -> None:
+        """Tell the audience what the accounts say."""
+        for tag, stream, agent, cmcd, blocking, plain, forwarded in self._reactor.accounts():
+            address = self._owner.peer(tag).address
+            self._audience.note(
+                stream_id=stream.decode("ascii"),
+                client=believed_address(forwarded.decode("ascii"), address),
+                agent=agent,
+                cmcd=cmcd.decode("ascii"),
+                blocking=blocking,
+                plain=plain,
+            )
 
     def _handle(self, event: tuple[Any, ...]) -> None:
         match event:
@@ -232,6 +301,7 @@ class Delivery:
             life.discard(on_end)
         self._kept.clear()
         self._reactor.close()
+        self._tell()
         for tag in self._tags:
             self._owner.ended(tag)
         self._tags.clear()
@@ -240,14 +310,16 @@ class Delivery:
 
     def _ask(self, key: bytes) -> None:
         """Let the application say what belongs to a key."""
-        accepts = ((b"accept-encoding", b"gzip"),) if key[:1] == b"g" else ()
-        request = Request("GET", key[1:].decode("ascii"), list(accepts))
+        accepts = ((b"accept-encoding", b"gzip"),) if key[:1] in b"gG" else ()
+        request = Request(
+            "GET", key[1:].decode("ascii"), list(accepts), is_admitted=key[:1].isupper()
+        )
         try:
             answer = self._app.route(request)
         except HttpError as error:
             answer = error_answer(error)
         except Exception:
-            _logger.exception("request failed", method="GET", path=request.path)
+            _logger.exception("request failed", method="GET", path=request.shown_path)
             answer = OUR_FAULT
         if isinstance(answer, Response):
             self._answer(key, request, answer)
@@ -305,6 +377,16 @@ class Delivery:
     def _drop(self, key: bytes) -> None:
         del self._kept[key]
         self._reactor.drop(key)
+
+
+def _fits(admitted: Pass | None, request: PlainRequest) -> bool:
+    """Tell whether a pass is for just what a request shows, and not over."""
+    return (
+        admitted is not None
+        and admitted.token == request.token
+        and admitted.stream_id.encode("ascii") == request.stream
+        and admitted.until_s > trio.current_time()
+    )
 
 
 def _limits(settings: HttpSettings) -> ReactorLimits:

@@ -40,9 +40,11 @@ from edge.http.h2_meter import MAX_FRAME_BYTES, AbuseError, FrameMeter
 from edge.http.h2_streams import SendQueue, Stream
 from edge.http.messages import (
     NOBODY,
+    NOBODY_LISTENS,
     OUR_FAULT,
     TOO_LONG,
     Application,
+    Audience,
     Call,
     ClientLeft,
     Hold,
@@ -55,6 +57,7 @@ from edge.http.messages import (
 from edge.http.representation import represent
 from edge.http.response import DateLine, Response, error_response
 from edge.http.settings import HttpSettings
+from edge.http.watching import note_request
 
 _logger = structlog.get_logger(__name__)
 
@@ -78,6 +81,7 @@ class Http2Connection:
         settings: Limits and time-outs.
         date: Shared by all connections of a server.
         peer: Who is at the other end.
+        audience: Told of each request that says something of a viewer.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Http2Connection:
         settings: HttpSettings,
         date: DateLine,
         peer: Peer = NOBODY,
+        audience: Audience = NOBODY_LISTENS,
     ) -> None:
         self.id = next_connection_id()
         """Names this connection in the logs; unique in the process."""
@@ -95,6 +100,7 @@ class Http2Connection:
         self._app = app
         self._settings = settings
         self._peer = peer
+        self._audience = audience
         self._date = date
         self._meter = FrameMeter(settings.http2)
         self._h2 = H2Machine(settings.http2)
@@ -291,7 +297,7 @@ class Http2Connection:
             "request failed",
             connection=self.id,
             method=request.method,
-            path=request.path,
+            path=request.shown_path,
             exc_info=error,
         )
         return OUR_FAULT
@@ -314,7 +320,9 @@ class Http2Connection:
         """Queue a stream's answer, whatever it waited for before."""
         self._bodies_bytes -= len(stream.body)
         stream.release()
-        stream.begin(represent(response, stream.request))
+        response = represent(response, stream.request)
+        note_request(self._audience, stream.request, response.status)
+        stream.begin(response)
         # Each stream for itself, as connections of HTTP/1.1 are, although it shares this one: or a
         # hundred requests that are never read would keep their segments in memory for hours.
         stream.deadline_s = trio.current_time() + self._settings.send_allowance_s(stream.left_bytes)

@@ -6,10 +6,11 @@ answer by themselves stands here too.
 """
 
 import itertools
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import trio
 
@@ -30,10 +31,14 @@ class Peer:
 NOBODY = Peer()
 
 
+# A playback token in a path, up to the next segment.
+_TOKEN_SEGMENT = re.compile("/~[^/]*")
+
+
 class Request:
     """The head of a request: method, path, query, fields; and who sent it."""
 
-    __slots__ = ("_headers", "_peer", "method", "path", "query")
+    __slots__ = ("_headers", "_peer", "is_admitted", "method", "path", "query")
 
     def __init__(
         self,
@@ -41,8 +46,13 @@ class Request:
         target: str,
         headers: list[tuple[bytes, bytes]] | tuple[()] = (),
         peer: Peer = NOBODY,
+        *,
+        is_admitted: bool = False,
     ) -> None:
         self._peer = peer
+        self.is_admitted = is_admitted
+        """Whether its playback token was judged already, and is left out of the path: the
+        connection has a `Pass`. Else the path is as it was sent."""
         self.method = method
         self.path, _, self.query = target.partition("?")
         """Still percent-encoded: no path of ours needs escapes, so one that has some is unknown."""
@@ -62,12 +72,29 @@ class Request:
         A proxy that is trusted is believed about whom it speaks for: the last of X-Forwarded-For.
         """
         peer = self._peer
-        if peer.is_proxy and (forwarded := self.header(b"x-forwarded-for")) is not None:
+        if peer.is_proxy and (forwarded := self._forwarded()) is not None:
             try:
                 return str(ip_address(forwarded.rpartition(",")[2].strip()))
             except ValueError:
                 pass
         return peer.address
+
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether a trusted proxy says that it speaks for somebody else."""
+        return self._peer.is_proxy and self._forwarded() is not None
+
+    def _forwarded(self) -> str | None:
+        """The last X-Forwarded-For: a proxy may add its line behind its client's own."""
+        for key, value in reversed(self._headers):
+            if key == b"x-forwarded-for":
+                return value.decode("latin-1")
+        return None
+
+    @property
+    def shown_path(self) -> str:
+        """The path for logs: without the text of a playback token, which is a secret."""
+        return _TOKEN_SEGMENT.sub("/~", self.path)
 
     @property
     def bearer(self) -> str | None:
@@ -118,6 +145,68 @@ class Application(Protocol):
     def route(self, request: Request) -> Answer:
         """Decide how to answer; synchronous, no I/O. May raise `HttpError`."""
         ...
+
+
+class Pass(NamedTuple):
+    """A playback token that was judged and found good, for a while."""
+
+    stream_id: str
+    """The stream that it admits to."""
+    token: bytes
+    """As it stands in the path behind the ``~``; a secret, so it goes into no log."""
+    until_s: float
+    """When it is judged again, on the Trio clock; at most `MAX_PASS_S` ahead, or it is cut."""
+
+
+MAX_PASS_S = 10.0
+"""A connection's pass is good for so long: then one request of it goes to the application again."""
+
+
+@runtime_checkable
+class Gatekeeper(Protocol):
+    """An `Application` that has streams which not everybody may watch."""
+
+    def pass_of(self, request: Request) -> Pass | None:
+        """Say what the ``~TOKEN`` segment of a request's path admits to, from now on.
+
+        Asked after the request was answered, when the next one has come on its connection;
+        synchronous, no I/O, and raises nothing. None: no token, or one that does not admit.
+        """
+        ...
+
+
+class Audience(Protocol):
+    """Hears of who fetches playlists, and so of who watches."""
+
+    def note(
+        self, *, stream_id: str, client: str, agent: int, cmcd: str, blocking: int, plain: int
+    ) -> None:
+        """Take note of some requests of one player; synchronous and cheap, and raises nothing.
+
+        Only what was answered well is noted (a status under 400). One connection's requests come
+        together: at its first, then every five seconds, and at its end.
+
+        Args:
+            stream_id: As it stands in the path; perhaps of no stream that there is.
+            client: IP address, as far as it is known; else "".
+            agent: `native.fnv1a` of its User-Agent; 0 if it sent none.
+            cmcd: Its latest CMCD (CTA-5004) as in a query, still percent-encoded; "" if none.
+            blocking: Requests for a media playlist that named a version (`_HLS_msn`).
+            plain: The others for one. Both are 0 where only CMCD came, with media.
+        """
+        ...
+
+
+class NobodyListens:
+    """The `Audience` where viewers are not counted."""
+
+    def note(
+        self, *, stream_id: str, client: str, agent: int, cmcd: str, blocking: int, plain: int
+    ) -> None:
+        """Forget it."""
+
+
+NOBODY_LISTENS = NobodyListens()
 
 
 class HttpError(Exception):

@@ -24,7 +24,7 @@ import native
 from edge.http.connection import HttpConnection
 from edge.http.delivery import Delivery
 from edge.http.h2_connection import Http2Connection
-from edge.http.messages import NOBODY, Application, Peer
+from edge.http.messages import NOBODY, NOBODY_LISTENS, Application, Audience, Pass, Peer
 from edge.http.network import is_local, network_of, plain_address
 from edge.http.response import DateLine, error_response
 from edge.http.settings import HttpSettings
@@ -56,6 +56,7 @@ async def serve_http(
     tls_listeners: Sequence[trio.abc.Listener[trio.abc.Stream]] = (),
     tls_context: Context | None = None,
     stop: trio.Event | None = None,
+    audience: Audience | None = None,
     task_status: "trio.TaskStatus[Figures]" = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an application until cancelled, or until `stop` is set and the rest has drained.
@@ -68,11 +69,12 @@ async def serve_http(
         tls_context: Asked once for each of those; not needed where there are none.
         stop: Set it for a graceful end: no new connections, current answers are finished, idle
             connections closed, held requests answered 503, all within `drain_timeout_s`.
+        audience: Hears who fetches playlists; None: nobody does.
         task_status: Reports that connections are being accepted, with what to read figures from.
 
     Cancellation: cuts every connection at once.
     """
-    server = _Server(app, settings or HttpSettings())
+    server = _Server(app, settings or HttpSettings(), audience or NOBODY_LISTENS)
     async with trio.open_nursery() as nursery:
         await server.start(nursery)
         async with trio.open_nursery() as accept_nursery:
@@ -126,9 +128,10 @@ class _Place:
 class _Server:
     """The connections of one `serve_http` call, counted."""
 
-    def __init__(self, app: Application, settings: HttpSettings) -> None:
+    def __init__(self, app: Application, settings: HttpSettings, audience: Audience) -> None:
         self.settings = settings
         self._app = app
+        self._audience = audience
         self._date = DateLine()
         self._connections: set[Connection] = set()  # that have a task
         self._tags = itertools.count()
@@ -165,7 +168,11 @@ class _Server:
         self._nursery = nursery
         if native.IMPLEMENTATION == "c":
             self._delivery = Delivery(
-                self._app, settings=self.settings, date=self._date, owner=self
+                self._app,
+                settings=self.settings,
+                date=self._date,
+                owner=self,
+                audience=self._audience,
             )
             await nursery.start(self._delivery.run)
 
@@ -191,7 +198,7 @@ class _Server:
                 address = _address_of(stream)
                 if not self._is_full(address):
                     tag = next(self._tags)
-                    place = self._open[tag] = _Place(network_of(address), self._peer(address))
+                    place = self._open[tag] = _Place(network_of(address), self._make_peer(address))
                     self._by_network[place.network] += 1
                     self._begin(self._connect(stream, context, tag), tag)
                 elif context is None and self._refusing < _MAX_REFUSING:
@@ -214,6 +221,10 @@ class _Server:
         if self._is_draining:
             connection.drain()
         self._begin(connection, tag)
+
+    def peer(self, tag: int) -> Peer:
+        """Who is at the other end of a connection."""
+        return self._open[tag].peer
 
     def ended(self, tag: int) -> None:
         """A connection is closed: it does not count any more."""
@@ -238,7 +249,12 @@ class _Server:
         peer = self._open[tag].peer
         if is_http2:
             return Http2Connection(
-                stream, self._app, settings=self.settings, date=self._date, peer=peer
+                stream,
+                self._app,
+                settings=self.settings,
+                date=self._date,
+                peer=peer,
+                audience=self._audience,
             )
         return HttpConnection(
             stream,
@@ -248,16 +264,19 @@ class _Server:
             peer=peer,
             received=received,
             adopt=partial(self._adopt, tag),
+            audience=self._audience,
         )
 
-    def _adopt(self, tag: int, stream: trio.abc.Stream, received: bytes) -> bool:
+    def _adopt(
+        self, tag: int, stream: trio.abc.Stream, received: bytes, admitted: Pass | None
+    ) -> bool:
         delivery = self._delivery
-        if delivery is None or not delivery.adopt(stream, received, tag):
+        if delivery is None or not delivery.adopt(stream, received, tag, admitted):
             return False
         self._open[tag].holder = delivery
         return True
 
-    def _peer(self, address: str) -> Peer:
+    def _make_peer(self, address: str) -> Peer:
         """Who has connected; an address is kept as IPv4 where it is one."""
         ip = plain_address(address)
         if ip is None:

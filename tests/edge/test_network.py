@@ -44,6 +44,11 @@ def test_a_proxy_is_believed_and_nobody_else(forwarded: bytes | None, client: st
     assert Request("GET", "/", fields).client == ""
 
 
+def test_of_several_lines_the_proxy_s_own_is_the_last() -> None:
+    lines = [(b"x-forwarded-for", b"203.0.113.7"), (b"x-forwarded-for", b"198.51.100.1")]
+    assert Request("GET", "/", lines, Peer("10.0.0.1", is_proxy=True)).client == "198.51.100.1"
+
+
 def test_guesses_run_out_by_network_and_come_back() -> None:
     guesses = Guesses()
     for number in range(GUESSES_BURST):

@@ -89,6 +89,18 @@ class LiveApp:
         )
 
 
+class Listener:
+    """The least that an audience can do, so that telling it is measured."""
+
+    requests = 0
+
+    def note(
+        self, *, stream_id: str, client: str, agent: int, cmcd: str, blocking: int, plain: int
+    ) -> None:
+        """Count."""
+        self.requests += blocking + plain
+
+
 async def main(arguments: list[str]) -> None:
     """Serve until somebody ends the process."""
     port, playlist_bytes, fixed_bytes, part_bytes, interval_ms, start_ms, burst = map(
@@ -101,7 +113,13 @@ async def main(arguments: list[str]) -> None:
     )
     listeners = await trio.open_tcp_listeners(port, host="127.0.0.1", backlog=4096)
     async with trio.open_nursery() as nursery:
-        serve = partial(serve_http, [] if certificate else listeners, app, settings=settings)
+        serve = partial(
+            serve_http,
+            [] if certificate else listeners,
+            app,
+            settings=settings,
+            audience=Listener(),
+        )
         if certificate is not None:
             serve = partial(serve, tls_listeners=listeners, tls_context=certificate.context)
         await nursery.start(serve)
