@@ -1,7 +1,15 @@
-"""Who watches: viewers counted by their heartbeats, and what became of their number.
+"""Who watches: viewers counted by what they say and by what they ask for, and how they fare.
 
 ::
 
-    counts   sessions and their time-out, peaks, watched time, a point a minute: sans-IO
-    api      the operations
+    names       hashes in place of names and addresses
+    cmcd        what a player says of itself, read
+    cadence     how often bare players ask, in one process
+    bare        how many that makes, over all processes
+    counts      who has a name, and time-outs; all together: peaks, watched time, a point a minute
+    histograms  distributions that add up
+    quality     what the viewers of a stream say of how they fare
+    api         the operations
+
+All but `api` is sans-IO.
 """

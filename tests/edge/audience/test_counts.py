@@ -11,6 +11,7 @@ from edge.audience import counts as module
 from edge.audience.counts import (
     MAX_PER_NETWORK,
     MAX_POINTS,
+    PAGE_S,
     TIMEOUT_S,
     Counts,
     Figures,
@@ -83,6 +84,82 @@ def test_so_many_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(counts) == 4
     assert counts.figures(S, 4.0).count == 2, "who was heard of longest ago has gone"
     assert counts.figures(T, 4.0).count == 2
+
+
+def test_a_page_whose_player_names_itself_is_one() -> None:
+    counts = Counts()
+    counts.notice(S, "a", "net", 0.0, unnamed=False)  # its player asks before it plays
+    assert counts.hear(S, "a", "net", 1.0)
+    counts.notice(S, "a", "elsewhere", 2.0, unnamed=True)
+    assert counts.figures(S, 2.0).count == 1
+    counts.leave(S, "a", 3.0)
+    counts.notice(S, "a", "net", 4.0, unnamed=False)  # what was on its way
+    assert counts.figures(S, 4.0).count == 0
+
+
+def test_a_page_that_is_paused_is_none_whatever_its_player_does() -> None:
+    counts = Counts()
+    counts.hear(S, "a", "net", 0.0)
+    for at_s in range(5, 600, 5):
+        counts.notice(S, "a", "net", float(at_s), unnamed=False)
+        assert counts.figures(S, at_s).count == (at_s < TIMEOUT_S)
+    assert counts.hear(S, "a", "net", 600.0)
+    assert counts.figures(S, 600.0).count == 1
+    counts.notice(S, "a", "net", 600.0 + PAGE_S + 1, unnamed=False)
+    assert counts.figures(S, 600.0 + PAGE_S + 1).count == 1, "it is forgotten that it was a page"
+
+
+def test_pages_that_are_remembered_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PAGES", 2)
+    counts = Counts()
+    for name in "abc":
+        counts.hear(S, name, "net", 0.0)
+        counts.leave(S, name, 0.0)
+    for name in "abc":
+        counts.notice(S, name, "net", 1.0, unnamed=False)
+    assert counts.figures(S, 1.0).count == 1
+
+
+def test_a_player_that_names_itself_counts_until_it_is_silent() -> None:
+    counts = Counts()
+    counts.notice(S, "a", "net", 0.0, unnamed=False)
+    counts.notice(S, "a", "net", 5.0, unnamed=False)
+    counts.notice(T, "a", "net", 5.0, unnamed=False)
+    assert counts.figures(S, 5.0 + TIMEOUT_S - 0.1).count == 1
+    assert counts.figures(S, 5.0 + TIMEOUT_S).count == 0
+
+
+def test_bare_players_are_added_but_for_those_that_have_a_name_too() -> None:
+    counts = Counts()
+    counts.hear(S, "page", "x", 0.0)
+    counts.set_bare(S, {"x": 3, "y": 2}, 0.0)
+    assert counts.figures(S, 0.0) == Figures(6, 6, 0.0)
+    counts.hear(S, "iphone", "x", 0.0, unnamed=True)
+    counts.notice(S, "half", "y", 0.0, unnamed=True)
+    counts.set_bare(S, {"x": 3, "y": 2}, 10.0)
+    assert counts.figures(S, 10.0).count == 3 + 2 + 1
+    counts.notice(S, "half", "y", 10.0, unnamed=False)  # it names itself there too
+    counts.notice(S, "half", "y", 10.0, unnamed=True)
+    counts.set_bare(S, {"y": 2}, 10.0)
+    assert counts.figures(S, 10.0).count == 3 + 0 + 2
+    counts.leave(S, "iphone", 10.0)
+    counts.set_bare(S, {"x": 1, "z": 1}, 10.0)
+    assert counts.figures(S, 10.0).count == 2 + 1 + 1
+    counts.set_bare(S, {}, 20.0)
+    assert counts.figures(S, 20.0).count == 2
+    counts.set_bare(T, {}, 20.0)
+    assert counts.figures(T, 20.0) == Figures(0, 0, 0.0)
+
+
+def test_bare_players_watch_and_have_peaks() -> None:
+    counts = Counts()
+    counts.set_bare(S, {"x": 4}, 0.0)
+    counts.set_bare(S, {"x": 1}, 10.0)
+    counts.mark(10.0)
+    assert counts.figures(S, 20.0) == Figures(1, 4, 50.0)
+    assert counts.history(S) == (Point(10.0, 1, 4),)
+    counts.begin(S, 20.0)
+    assert counts.figures(S, 20.0) == Figures(1, 1, 0.0)
 
 
 def test_the_history_is_a_point_a_minute() -> None:
