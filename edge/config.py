@@ -20,7 +20,7 @@ from edge.edge_settings import EdgeSettings
 from edge.http.settings import HttpSettings
 from edge.process.address import Address, parse_address
 from edge.process.errors import ConfigError
-from edge.process.settings import Timeout, check_tls, gather, safe_repr
+from edge.process.settings import Plan, Sources, Timeout, check_tls, gather, safe_repr
 from edge.upstream import parse_upstream
 
 MAX_WORKERS: Final = 256
@@ -159,19 +159,17 @@ def load_settings(
     Raises:
         ConfigError: One line that names the setting and its source.
     """
-    settings, sources = gather(
-        NodeSettings,
-        config_file=config_file,
-        environment=environment,
-        flags=flags or {},
-        check=_check_value,
-        parsers={"upstream": lambda text: [url.strip() for url in text.split(",")]},
-    )
+    return gather(PLAN, config_file=config_file, environment=environment, flags=flags or {})[0]
+
+
+def _check_listeners(settings: NodeSettings, sources: Sources) -> None:
     check_tls(settings, sources, "https")
+
+
+def _check_upstream(settings: NodeSettings, sources: Sources) -> None:
     if not settings.upstream:
         source = sources.get("upstream", "--upstream")
         raise ConfigError(f"{source}: whom to ask is missing: http://HOST:PORT of an origin")
-    return settings
 
 
 def _check_value(name: str, value: Any) -> None:
@@ -182,3 +180,12 @@ def _check_value(name: str, value: Any) -> None:
         raise ValueError("an upstream is there twice")
     elif name == "upstream_token" and value is not None:
         AdminToken(value)
+
+
+PLAN: Final = Plan(
+    kind=NodeSettings,
+    check=_check_value,
+    parsers={"upstream": lambda text: [url.strip() for url in text.split(",")]},
+    together=(_check_listeners, _check_upstream),
+)
+"""What an edge's settings are."""

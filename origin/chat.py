@@ -51,8 +51,8 @@ def make_chat(
         store=store.chat,
         backend=backend,
         stream_time_s=stream_time_s,
-        keyring=_keyring(settings),
-        webhook=_webhook(settings),
+        keyring=make_keyring(settings, _secret(settings.data / SECRET_NAME)),
+        webhook=make_webhook(settings),
         settings=ChatSettings(
             batch_ms=settings.chat_batch_ms,
             max_connections_per_address=settings.max_chat_connections_per_address,
@@ -70,22 +70,31 @@ def socket_settings(settings: Settings) -> ChatSocketSettings:
     return ChatSocketSettings(allowed_origins=settings.chat_origins)
 
 
-def _keyring(settings: Settings) -> Keyring:
+def make_keyring(settings: Settings, secret: bytes) -> Keyring:
+    """Put a secret and the public key of the settings together.
+
+    Raises:
+        ConfigError: The public key is none.
+    """
     public_keys = {}
-    if settings.chat_public_key is not None:
-        try:
+    try:
+        if settings.chat_public_key is not None:
             with settings.chat_public_key.open("rb") as file:
                 public_keys[""] = file.read(MAX_KEY_BYTES).decode("ascii")
-        except (OSError, UnicodeError) as error:
-            raise ConfigError(f"chat_public_key: {error}") from error
-    secret = _secret(settings.data / SECRET_NAME)
-    try:
         return Keyring(secret, public_keys=public_keys)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"chat_public_key: {settings.chat_public_key}: {reason}") from error
     except ValueError as error:
         raise ConfigError(f"chat_public_key: {error}") from error
 
 
-def _webhook(settings: Settings) -> Webhook | None:
+def make_webhook(settings: Settings) -> Webhook | None:
+    """Make what asks a program about messages; None: there is none.
+
+    Raises:
+        ConfigError: Its URL is none.
+    """
     if settings.chat_webhook is None:
         return None
     secret = settings.chat_webhook_secret

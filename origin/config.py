@@ -10,14 +10,14 @@ import os
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from control.admin_token import AdminToken
 from edge.process.address import Address, parse_address
 from edge.process.errors import ConfigError
-from edge.process.settings import Sources, Timeout, check_tls, gather, safe_repr
+from edge.process.settings import Plan, Sources, Timeout, check_tls, gather, safe_repr
 from origin.transcode.rungs import (
     DEFAULT_LADDER,
     FALLBACK_ENCODER,
@@ -253,27 +253,7 @@ def load_settings(
     Raises:
         ConfigError: One line that names the setting and its source. It never repeats a secret.
     """
-    settings, sources = gather(
-        Settings,
-        config_file=config_file,
-        environment=environment,
-        flags=flags or {},
-        check=_check_value,
-        parsers={
-            "rungs": _from_json,
-            "rtmp_proxy_protocol": _from_commas,
-            "chat_origins": _from_commas,
-        },
-    )
-    _check_ladder(settings, sources)
-    check_tls(settings, sources, "https", "rtmps")
-    if settings.part_target_s > settings.segment_target_s / 2:
-        culprit = sources.get("part_target_s") or sources["segment_target_s"]
-        raise ConfigError(
-            f"{culprit}: part_target_s ({settings.part_target_s:g}) must be at most"
-            f" half of segment_target_s ({settings.segment_target_s:g})"
-        )
-    return settings
+    return gather(PLAN, config_file=config_file, environment=environment, flags=flags or {})[0]
 
 
 def _from_json(text: str) -> Any:
@@ -301,6 +281,20 @@ def _check_ladder(settings: Settings, sources: Sources) -> None:
         raise ConfigError(f"{sources['rungs']}: {error}") from None
 
 
+def _check_listeners(settings: Settings, sources: Sources) -> None:
+    check_tls(settings, sources, "https", "rtmps")
+
+
+def _check_targets(settings: Settings, sources: Sources) -> None:
+    """Check that a part fits into a segment."""
+    if settings.part_target_s > settings.segment_target_s / 2:
+        culprit = sources.get("part_target_s") or sources["segment_target_s"]
+        raise ConfigError(
+            f"{culprit}: part_target_s ({settings.part_target_s:g}) must be at most"
+            f" half of segment_target_s ({settings.segment_target_s:g})"
+        )
+
+
 def _check_value(name: str, value: Any) -> None:
     """Check what a type cannot say. Raises ValueError, whose text does not repeat a secret."""
     if name in ("http", "https", "rtmp", "rtmps") and value is not None:
@@ -312,3 +306,16 @@ def _check_value(name: str, value: Any) -> None:
         AdminToken(value)
     elif name == "rungs":
         configured_rungs(value)
+
+
+PLAN: Final = Plan(
+    kind=Settings,
+    check=_check_value,
+    parsers={
+        "rungs": _from_json,
+        "rtmp_proxy_protocol": _from_commas,
+        "chat_origins": _from_commas,
+    },
+    together=(_check_ladder, _check_listeners, _check_targets),
+)
+"""What an origin's settings are."""

@@ -1,24 +1,36 @@
 """``headrace config``: what can be set, what is set, and whether a server would start with it.
 
     headrace config reference     what there is to set, as Markdown or as a TOML file to fill in
+    headrace config check         what would refuse a start, or is odd; exit code 2 for the former
+    headrace config show          what is in force and where it was given, without secrets
 
 Settings come from where the servers take them: `origin.config`, and with ``--edge`` `edge.config`.
 
 May import everything of ours.
 """
 
-from typing import Final, Literal
+import os
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal
 
 import click
 import msgspec
+import trio
 
 from edge import cli as edge_cli
 from edge import config as edge_config
 from edge.process import reference
 from edge.process.reference import Entry
-from edge.process.settings import is_live
+from edge.process.settings import Plan, Survey, is_live, shown, survey
+from edge.process.terminal import EXIT_REFUSED, one_line
 from origin import cli as origin_cli
 from origin import config as origin_config
+from origin.config_check import Finding, check_edge, check_origin
+
+MAX_COLUMN: Final = 50
+"""Sources stand no further to the right, but for a longer value."""
 
 INTRODUCTION: Final = """\
 # Settings
@@ -57,6 +69,72 @@ def _reference(edge: bool, both: bool, form: Literal["md", "toml"]) -> None:
         return
     render = reference.as_markdown if form == "md" else reference.as_toml
     click.echo(render(edge_entries() if edge else origin_entries()), nl=False)
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Of whatever reads settings."""
+    for option in (
+        click.option("--edge", is_flag=True, help="Of headrace-edge, in place of headrace-origin."),
+        click.option(
+            "--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML settings."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@config_group.command("check")
+@_options
+@click.option("--ports", is_flag=True, help="Also try to listen; not while the server runs.")
+def _check(config: Path | None, edge: bool, ports: bool) -> int:
+    """Look for what would refuse a start, without one.
+
+    A line for each problem: error or warning, where it was set, what is wrong. Exit code 2 if there
+    is an error. Where encoders were not measured yet it takes some seconds.
+    """
+    found = _survey(config, edge)
+    findings = [f"error: {problem}" for problem in found.problems]
+    is_wrong = bool(findings)
+    if not is_wrong:
+        check: Callable[..., Awaitable[list[Finding]]] = check_edge if edge else check_origin
+        for finding in trio.run(partial(check, found.settings, found.sources, ports=ports)):
+            is_wrong |= finding.is_error
+            findings.append(str(finding))
+    for line in findings:
+        click.echo(one_line(line))
+    if not is_wrong:
+        click.echo("ok: the server would start")
+    return EXIT_REFUSED if is_wrong else 0
+
+
+@config_group.command("show")
+@_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: name to value and source.")
+def _show(config: Path | None, edge: bool, as_json: bool) -> None:
+    """Print every setting as a start would have it, and where it was given. Secrets are hidden."""
+    found = _survey(config, edge)
+    if found.settings is None or found.problems:
+        raise found.problems[0]
+    values = shown(found.settings)
+    if as_json:
+        rows = {
+            name: {"value": value, "source": found.sources.get(name, "default")}
+            for name, value in values.items()
+        }
+        click.echo(msgspec.json.encode(rows))
+        return
+    lines = [
+        (f"{name} = {reference.to_toml(value)}" if value is not None else f"# {name} is not set")
+        for name, value in values.items()
+    ]
+    width = min(max(map(len, lines)), MAX_COLUMN)
+    for name, line in zip(values, lines, strict=True):
+        click.echo(f"{line.ljust(width)}  # {found.sources.get(name, 'default')}")
+
+
+def _survey(config: Path | None, edge: bool) -> Survey[Any]:
+    plan: Plan[Any] = edge_config.PLAN if edge else origin_config.PLAN
+    return survey(plan, config_file=config, environment=os.environ, flags={})
 
 
 def settings_page() -> str:

@@ -5,8 +5,7 @@ then ``HEADRACE_<FIELD>`` variables, then flags. Each value is checked on its ow
 can name the setting and the source it came from, in one line. A setting that is unknown is an error
 too: a typing mistake must not silently leave a default in force.
 
-What the settings are, and what must hold between them, is the program's: it calls `gather`, then
-checks the rest with the sources that it got.
+What the settings are, and what must hold between them, is the program's `Plan`.
 
 A field may be marked in its type, ``Annotated[float, msgspec.Meta(ge=0), LIVE]``: `LIVE`, a reload
 applies it; `SECRET`, nobody is shown it. A field without a mark needs a restart and is shown;
@@ -17,9 +16,10 @@ Pure but for reading the file. May import: msgspec, `edge.process`.
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -59,47 +59,101 @@ Sources = Mapping[str, str]
 S = TypeVar("S", bound=msgspec.Struct)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Generic[S]):
+    """What the settings of a program are."""
+
+    kind: type[S]
+    """The struct; every field has a default."""
+    check: Callable[[str, Any], None]
+    """From a field's name and value: raises ValueError where the type does not say enough. The text
+    does not repeat a secret; an attribute `where` names the place in a nested one."""
+    parsers: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
+    """For fields whose text form the type does not give away: from text to what TOML would hold, or
+    ValueError."""
+    together: Sequence[Callable[[S, Sources], None]] = ()
+    """What must hold between settings: each raises `ConfigError`."""
+
+
+class Survey(NamedTuple, Generic[S]):
+    """What the sources say, right or wrong."""
+
+    settings: S | None
+    """None: a value cannot be used."""
+    sources: Sources
+    """Where each that was given came from."""
+    problems: tuple[ConfigError, ...]
+    """Every mistake, in the order in which a start would stumble over them."""
+
+
 def gather(
-    kind: type[S],
+    plan: Plan[S],
     *,
     config_file: Path | None,
     environment: Mapping[str, str],
     flags: Mapping[str, Any],
-    check: Callable[[str, Any], None],
-    parsers: Mapping[str, Callable[[str], Any]] | None = None,
 ) -> tuple[S, Sources]:
     """Gather the settings of a program from all sources, each value checked.
 
     Args:
-        kind: The struct; every field has a default.
+        plan: What they are.
         config_file: The TOML file; None takes the one that HEADRACE_CONFIG names, if any.
         environment: The environment variables.
         flags: Field name to value, of the flags that were given; None values do not count.
-        check: From a field's name and value: raises ValueError where the type does not say enough.
-            The text does not repeat a secret; an attribute `where` names the place in a nested one.
-        parsers: For fields whose text form the type does not give away: from text to what TOML
-            would hold, or ValueError.
 
     Returns:
         The settings, and where each that was given came from.
 
     Raises:
-        ConfigError: One line that names the setting and its source.
+        ConfigError: One line that names the setting and its source: the first mistake.
     """
+    settings, sources, problems = survey(
+        plan, config_file=config_file, environment=environment, flags=flags
+    )
+    if problems:
+        raise problems[0]
+    assert settings is not None
+    return settings, sources
+
+
+def survey(
+    plan: Plan[S],
+    *,
+    config_file: Path | None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, Any],
+) -> Survey[S]:
+    """Do as `gather`, but go on after a mistake and return them all."""
     if config_file is None and environment.get("HEADRACE_CONFIG"):
         config_file = Path(environment["HEADRACE_CONFIG"])
-    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    given = (
+    fields = {info.name: info.type for info in msgspec.structs.fields(plan.kind)}
+    problems: list[ConfigError] = []
+    given: list[_Given] = []
+    for one in (
         *(_file_settings(config_file, fields) if config_file else ()),
         *_environment_settings(environment, fields),
         *_flag_settings(flags),
-    )
-    # Every value is checked, also one that a later source replaces.
-    values = {
-        setting.name: _checked(setting, fields[setting.name], check, parsers or {})
-        for setting in given
-    }
-    return kind(**values), {setting.name: setting.source for setting in given}
+    ):
+        if isinstance(one, ConfigError):
+            problems.append(one)
+        else:
+            given.append(one)
+    values: dict[str, Any] = {}
+    for setting in given:  # every value is checked, also one that a later source replaces
+        try:
+            values[setting.name] = _checked(setting, fields[setting.name], plan.check, plan.parsers)
+        except ConfigError as error:
+            problems.append(error)
+    sources = {setting.name: setting.source for setting in given}
+    if problems:
+        return Survey(None, sources, tuple(problems))
+    settings = plan.kind(**values)
+    for check in plan.together:
+        try:
+            check(settings, sources)
+        except ConfigError as error:
+            problems.append(error)
+    return Survey(settings, sources, tuple(problems))
 
 
 def is_live(field: msgspec.structs.FieldInfo) -> bool:
@@ -136,12 +190,12 @@ def shown(settings: msgspec.Struct) -> dict[str, Any]:
     Secrets are `HIDDEN`, and so are a URL's password and query, where programs expect secrets.
     """
     values = {}
-    for field in msgspec.structs.fields(settings):
-        value = getattr(settings, field.name)
-        if is_secret(field):
-            values[field.name] = None if value is None else HIDDEN
+    for info in msgspec.structs.fields(settings):
+        value = getattr(settings, info.name)
+        if is_secret(info):
+            values[info.name] = None if value is None else HIDDEN
         else:
-            values[field.name] = _without_secrets(msgspec.to_builtins(value, enc_hook=str))
+            values[info.name] = _without_secrets(msgspec.to_builtins(value, enc_hook=str))
     return values
 
 
@@ -196,30 +250,34 @@ class _Given(NamedTuple):
     """Everything is text here, so "0.3" may be a number; in TOML that is a mistake."""
 
 
-def _file_settings(path: Path, known: Mapping[str, Any]) -> Iterator[_Given]:
+def _file_settings(path: Path, known: Mapping[str, Any]) -> Iterator[_Given | ConfigError]:
     try:
         with path.open("rb") as file:
             table = tomllib.load(file)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
+        yield ConfigError(f"{path}: {error.strerror or error}")
+        return
     except ValueError as error:  # bad TOML, or bytes that are no UTF-8
-        raise ConfigError(f"{path}: not TOML: {error}") from error
+        yield ConfigError(f"{path}: not TOML: {error}")
+        return
     for name, value in table.items():
-        if name not in known:
-            raise ConfigError(f"{path}: unknown setting {name!r}")
-        yield _Given(name, value, f"{path}: {name}", is_text=False)
+        if name in known:
+            yield _Given(name, value, f"{path}: {name}", is_text=False)
+        else:
+            yield ConfigError(f"{path}: unknown setting {name!r}")
 
 
 def _environment_settings(
     environment: Mapping[str, str], known: Mapping[str, Any]
-) -> Iterator[_Given]:
+) -> Iterator[_Given | ConfigError]:
     for variable in sorted(environment):
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in _NOT_SETTINGS:
             continue
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         if name not in known or variable != variable.upper():
-            raise ConfigError(f"environment: unknown setting {variable!r}")
-        yield _Given(name, environment[variable], variable, is_text=True)
+            yield ConfigError(f"environment: unknown setting {variable!r}")
+        else:
+            yield _Given(name, environment[variable], variable, is_text=True)
 
 
 def _flag_settings(flags: Mapping[str, Any]) -> Iterator[_Given]:

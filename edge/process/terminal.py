@@ -74,9 +74,13 @@ def refuse(program: str, reason: str) -> int:
 
 def complain(program: str, reason: str) -> None:
     """Say on stderr, in one printable line without secrets, why a program did not do as told."""
-    line = " ".join(redact(reason).split())
-    printable = "".join(character if character.isprintable() else "?" for character in line)
-    print(f"{program}: {printable}", file=sys.stderr)
+    print(f"{program}: {one_line(reason)}", file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """Make one printable line of a text, without secrets; runs of blanks become one."""
+    line = " ".join(redact(text).split())
+    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def program_version() -> str:
