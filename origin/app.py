@@ -221,7 +221,6 @@ class _Origin:
         self._http_app = App(
             live=live,
             metrics=metrics.render,
-            source=self._relaying.source,
             chat=ChatApi(self._chat, socket_settings(settings), self._platform.access),
             router=self._platform.router,
         )

@@ -18,12 +18,12 @@ from edge.audience.api import Audience
 from edge.backend import Backend
 from edge.events import EventBus
 from edge.guesses import Guesses
-from edge.relays import RelayBackend
 from origin.access import KeyWatch, OriginAccess
 from origin.broadcast import Broadcasts
 from origin.health.api import HealthApi
 from origin.health.live_events import LiveEvents
 from origin.health.monitor import HealthMonitor
+from origin.relay.service import Relaying
 
 
 class Platform:
@@ -33,7 +33,7 @@ class Platform:
         store: The streams and everything else that is kept.
         broadcasts: Who is live.
         backend: Answers for streams.
-        relays: Answers for their relays.
+        relays: Answers for their relays, and for their sources.
         admin_token: The token that may do everything.
         guesses: Counts wrong credentials by network, RTMP's too.
         audience: Who watches.
@@ -47,7 +47,7 @@ class Platform:
         store: SqliteStore,
         broadcasts: Broadcasts,
         backend: Backend,
-        relays: RelayBackend,
+        relays: Relaying,
         admin_token: AdminToken,
         guesses: Guesses,
         audience: Audience,
@@ -67,6 +67,7 @@ class Platform:
             [
                 *StreamsApi(backend, relays).operations,
                 *KeysApi(store.access, self._key_watch.settle).operations,
+                *relays.operations,
                 *audience.operations,
                 *HealthApi(health, live_events).operations,
             ],

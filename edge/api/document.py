@@ -29,11 +29,17 @@ _CREDENTIALS: Final = {
         "scheme": "bearer",
         "description": "The admin token, or one with the scope that the operation names.",
     },
+    "chatToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "Says who somebody is in one stream's chat, and in which role.",
+    },
 }
 
 _NEEDS: Final = {
     Need.ANYBODY: "anybody",
     Need.STREAM: "a key of the stream, or an admin token",
+    Need.CHAT: "a chat token of the role for it, a key of the stream, or an admin token",
     Need.ADMIN: "an admin token",
 }
 
@@ -45,6 +51,7 @@ _MEANINGS: Final = {
     409: "It does not fit what is; the code says how.",
     412: "It has changed meanwhile.",
     413: "The body is too large.",
+    426: "Come again with the upgrade that `Upgrade` names.",
     429: "Too often; come back after `Retry-After` seconds.",
     503: "It cannot be done now; come back after `Retry-After` seconds.",
 }
@@ -127,9 +134,13 @@ def _security(need: Need) -> list[dict[str, list[str]]]:
     """Alternatives; the empty one is nobody in particular."""
     key: dict[str, list[str]] = {"streamKey": []}
     admin: dict[str, list[str]] = {"adminToken": []}
-    if need is Need.ANYBODY:
-        return [{}]
-    return [key, admin] if need is Need.STREAM else [admin]
+    ways: dict[Need, list[dict[str, list[str]]]] = {
+        Need.ANYBODY: [{}],
+        Need.STREAM: [key, admin],
+        Need.CHAT: [{"chatToken": []}, key, admin],
+        Need.ADMIN: [admin],
+    }
+    return ways[need]
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:
@@ -159,7 +170,7 @@ def _responses(row: Operation, by_type: Mapping[int, Any]) -> dict[str, Any]:
     done: dict[str, Any] = {"description": "Done." if row.answer is None else "The answer."}
     if row.answer is not None:
         done["content"] = {row.media_type: {"schema": by_type[id(row.answer)]}}
-    elif row.media_type != "application/json":
+    elif row.media_type not in ("application/json", ""):
         done["content"] = {row.media_type: {}}
     problem = {
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -171,7 +182,7 @@ def _responses(row: Operation, by_type: Mapping[int, Any]) -> dict[str, Any]:
         errors |= {401, 403, 429}
     if "{" in row.path:
         errors.add(404)
-    return {str(row.status): done} | {
+    return {str(status): done for status in (row.status, *row.also)} | {
         str(status): {"description": _MEANINGS[status], **problem} for status in sorted(errors)
     }
 

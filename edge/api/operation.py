@@ -34,6 +34,9 @@ class Need(Enum):
     ANYBODY = "anybody"
     STREAM = "stream"
     """Whoever holds a key of the stream that the path names, or an admin token with the scope."""
+    CHAT = "chat"
+    """The same, or whoever holds a chat token of that stream and has the role for it: what answers
+    looks at that itself, so only rows without a handler say this."""
     ADMIN = "admin"
     """Whoever holds an admin token with the scope."""
 
@@ -144,6 +147,9 @@ class Operation:
     """Type of the JSON answer."""
     status: int = 200
     """Of success."""
+    also: tuple[int, ...] = ()
+    """Other statuses of success, with the same answer."""
     media_type: str = "application/json"
+    """Of the answer; "": it has no body that could be described."""
     errors: tuple[int, ...] = field(default=())
     """Statuses besides those that follow from the rest (400, 401, 403, 404, 429, 503)."""

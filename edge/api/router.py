@@ -138,7 +138,7 @@ class ApiRouter:
         principal = await self._identify(operation, stream_id, request, body)
         if stream_id is not None and not await self._access.knows_stream(stream_id):
             raise NoSuchStream
-        query = None if operation.query is None else _read_query(request, operation.query)
+        query = None if operation.query is None else read_query(request, operation.query)
         return Asked(request, params, query, _read_body(operation, body), principal)
 
     async def _identify(
@@ -195,8 +195,8 @@ class _Key(msgspec.Struct, rename="camel"):
         return "_Key(...)"  # a repr goes into logs
 
 
-def _read_query(request: Request, kind: type[T]) -> T:
-    """Read the parameters; unknown ones are passed over, as the web does."""
+def read_query(request: Request, kind: type[T]) -> T:
+    """Read the parameters; unknown ones are passed over, as the web does. Raises HttpError."""
     try:
         pairs = parse_qsl(
             request.query,

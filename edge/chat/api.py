@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 import msgspec
@@ -21,25 +21,38 @@ import structlog
 import trio
 
 from control import StoreError
-from control.chat_model import Role, RoomSettings
-from edge.api.operation import ALL_SCOPES, Access
+from control.chat_model import Role
+from edge.api.operation import ALL_SCOPES, Access, Operation, Scope
+from edge.api.router import decode_json, read_query, refusal
 from edge.api.streams import BackendAccess
 from edge.chat.doorway import ChatSocketSettings, check_upgrade, welcome
 from edge.chat.identity import BadToken
 from edge.chat.names import BadName, normalise_name
 from edge.chat.protocol import ChatError
 from edge.chat.room import Room
+from edge.chat.rows import (
+    AuditPage,
+    AuditQuery,
+    AuditRow,
+    BanInfo,
+    BanList,
+    BanRequest,
+    ChatMessages,
+    ChatPost,
+    ChatQuery,
+    ChatToken,
+    ChatTokenRequest,
+    Done,
+    ModeratorInfo,
+    ModeratorList,
+    RoomChanges,
+    chat_operations,
+)
 from edge.chat.rules import Identity
 from edge.chat.service import ChatService
 from edge.errors import BackendError, WrongKey
 from edge.http.messages import Answer, Call, HandOver, HttpError, Request
 from edge.http.response import Response, json_response
-
-MAX_LIMIT: Final = 1000
-DEFAULT_LIMIT: Final = 50
-DEFAULT_TOKEN_S: Final = 12 * 3600
-MAX_TOKEN_S: Final = 30 * 24 * 3600
-MAX_AUDIT: Final = 1000
 
 log = structlog.get_logger("chat")
 
@@ -57,39 +70,6 @@ _STATUS: Final[dict[str, int]] = {
     "unavailable": 503,
 }
 """Of the codes of `ChatError`; the others are 403."""
-
-
-class _Post(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST .../chat`."""
-
-    content: Annotated[str, msgspec.Meta(max_length=4096)]
-    user_id: Annotated[str, msgspec.Meta(max_length=128)] | None = None
-    username: Annotated[str, msgspec.Meta(max_length=128)] | None = None
-    client_id: Annotated[str, msgspec.Meta(max_length=64)] | None = None
-
-
-class _TokenRequest(
-    msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True
-):
-    """The body of `POST .../chat/token`."""
-
-    user_id: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,128}\Z")]
-    username: Annotated[str, msgspec.Meta(max_length=128)]
-    role: Role = Role.VIEWER
-    claims: Annotated[
-        tuple[Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,64}\Z")], ...],
-        msgspec.Meta(max_length=16),
-    ] = ()
-    ttl_seconds: Annotated[int, msgspec.Meta(ge=10, le=MAX_TOKEN_S)] = DEFAULT_TOKEN_S
-
-
-class _BanRequest(
-    msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True
-):
-    """The body of `PUT .../chat/bans/{userId}`."""
-
-    seconds: float | None = None
-    reason: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
 
 class ChatApi:
@@ -110,6 +90,11 @@ class ChatApi:
         self._service = service
         self._access = access or BackendAccess(service.backend)
         self._sockets = sockets or ChatSocketSettings()
+
+    @property
+    def operations(self) -> Sequence[Operation]:
+        """What is answered here, for the document."""
+        return chat_operations()
 
     def route(self, stream_id: str, rest: Sequence[str], request: Request) -> Answer:
         """Find the handler of `/api/streams/{id}/chat/` + `rest`.
@@ -152,6 +137,8 @@ class ChatApi:
                 handlers = {"GET": self._audit}
             case _:
                 raise HttpError(404, "not found")
+        if "" in rest:
+            raise HttpError(404, "not found")
         handler: Any = handlers.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
             raise HttpError(405, "method not allowed here", Allow=", ".join((*handlers, "OPTIONS")))
@@ -164,9 +151,9 @@ class ChatApi:
         try:
             await self._service.enter_stream(stream_id)
         except BackendError as error:
-            raise HttpError(_backend_status(error), str(error)) from None
+            raise refusal(error) from None
         except ChatError as error:
-            raise HttpError(_status(error), str(error)) from None
+            raise HttpError(_status(error), str(error), code=error.code) from None
         await welcome(
             stream,
             received,
@@ -181,17 +168,16 @@ class ChatApi:
 
     async def _read(self, stream_id: str, request: Request, _body: bytes) -> Response:
         """`GET .../chat?limit=50&before=ID`."""
-        query = _query(request)
-        limit = _number(query.get("limit"), DEFAULT_LIMIT, MAX_LIMIT)
-        before, after = query.get("before"), query.get("after")
+        query = read_query(request, ChatQuery)
         await self._service.backend.get_stream(stream_id)
-        with_store = self._service.store
-        found = await with_store.messages(stream_id, limit=limit, before=before, after=after)
-        return json_response(200, {"messages": found})
+        found = await self._service.store.messages(
+            stream_id, limit=query.limit, before=query.before or None, after=query.after or None
+        )
+        return json_response(200, ChatMessages(messages=list(found)))
 
     async def _post(self, stream_id: str, request: Request, body: bytes) -> Response:
         """`POST .../chat`: 201 and the message, or 202 if a moderator must see it first."""
-        post = _decode(body, _Post)
+        post = decode_json(body, ChatPost)
         room, info = await self._service.enter_stream(stream_id)
         who = await self._writer(room, request, post, info.broadcaster_id)
         sanction = room.rules.sanction_of(who, self._service.clock_ms())
@@ -205,8 +191,8 @@ class ChatApi:
 
     async def _mint(self, stream_id: str, request: Request, body: bytes) -> Response:
         """`POST .../chat/token`: needs the stream's key or the admin token."""
-        wanted = _decode(body, _TokenRequest)
-        actor = await self._actor(stream_id, request)
+        wanted = decode_json(body, ChatTokenRequest)
+        actor = await self._actor(stream_id, request, scope="streams")
         if wanted.role.rank > actor.role.rank or actor.role.rank < Role.BROADCASTER.rank:
             raise ChatError("forbidden", "this credential cannot give that role")
         if wanted.user_id.startswith("guest_"):
@@ -220,7 +206,7 @@ class ChatApi:
             ttl_s=wanted.ttl_seconds,
             now_s=self._service.clock_ms() / 1000,
         )
-        return json_response(201, {"token": token})
+        return json_response(201, ChatToken(token=token))
 
     # -- moderation
 
@@ -230,15 +216,9 @@ class ChatApi:
 
     async def _change(self, stream_id: str, request: Request, body: bytes) -> Response:
         actor, room = await self._moderate(stream_id, request)
-        changes = _decode(body, dict[str, Any])
-        value = msgspec.to_builtins(room.settings)
-        unknown = sorted(changes.keys() - value.keys())
-        if unknown:
-            raise ChatError("badRequest", f"unknown setting {unknown[0][:32]!r}")
-        try:
-            settings = msgspec.convert(value | changes, RoomSettings)
-        except msgspec.ValidationError as error:
-            raise ChatError("badRequest", str(error).replace("`", "")) from None
+        changes = msgspec.structs.asdict(decode_json(body, RoomChanges))
+        given = {name: new for name, new in changes.items() if new is not msgspec.UNSET}
+        settings = msgspec.structs.replace(room.settings, **given)
         room.change(actor, settings, self._service.clock_ms())
         await self._service.settled()
         return json_response(200, settings)
@@ -271,16 +251,22 @@ class ChatApi:
         _actor, room = await self._moderate(stream_id, request)
         now_ms = self._service.clock_ms()
         bans = [
-            {"userId": one.user_id, "username": one.username, "until": one.until}
-            | {"by": one.by, "reason": one.reason, "at": one.at}
+            BanInfo(
+                user_id=one.user_id,
+                username=one.username,
+                until=one.until,
+                by=one.by,
+                reason=one.reason,
+                at=one.at,
+            )
             for one in room.rules.sanctions
             if one.until is None or one.until > now_ms
         ]
-        return json_response(200, {"bans": bans})
+        return json_response(200, BanList(bans=bans))
 
     async def _ban(self, user_id: str, stream_id: str, request: Request, body: bytes) -> Response:
         actor, room = await self._moderate(stream_id, request)
-        wanted = _decode(body or b"{}", _BanRequest)
+        wanted = decode_json(body or b"{}", BanRequest)
         now_ms = self._service.clock_ms()
         room.sanction(actor, user_id, now_ms, seconds=wanted.seconds, reason=wanted.reason)
         return await self._done()
@@ -294,35 +280,41 @@ class ChatApi:
 
     async def _moderators(self, stream_id: str, request: Request, _body: bytes) -> Response:
         _actor, room = await self._moderate(stream_id, request)
-        named = [{"userId": user_id, "username": name} for user_id, name in room.rules.moderators]
-        return json_response(200, {"moderators": named})
+        named = [
+            ModeratorInfo(user_id=user_id, username=name) for user_id, name in room.rules.moderators
+        ]
+        return json_response(200, ModeratorList(moderators=named))
 
     async def _moderator(
         self, user_id: str, is_on: bool, stream_id: str, request: Request, _body: bytes
     ) -> Response:
-        actor, room = await self._moderate(stream_id, request)
+        actor, room = await self._moderate(stream_id, request, "streams")
         room.set_moderator(actor, user_id, is_on, self._service.clock_ms())
         return await self._done()
 
     async def _audit(self, stream_id: str, request: Request, _body: bytes) -> Response:
         await self._moderate(stream_id, request)
-        query = _query(request)
-        limit = _number(query.get("limit"), DEFAULT_LIMIT, MAX_AUDIT)
-        before = _number(query["before"], 0, 2**53) if "before" in query else None
-        rows = await self._service.store.audit(stream_id, limit=limit, before=before)
-        entries = [{"id": number} | msgspec.to_builtins(entry) for number, entry in rows]
-        return json_response(200, {"entries": entries})
+        query = read_query(request, AuditQuery)
+        rows = await self._service.store.audit(
+            stream_id,
+            limit=query.limit,
+            before=None if query.before is msgspec.UNSET else query.before,
+        )
+        entries = [AuditRow(id=number, **msgspec.structs.asdict(entry)) for number, entry in rows]
+        return json_response(200, AuditPage(entries=entries))
 
     async def _done(self) -> Response:
         await self._service.settled()
-        return json_response(200, {"ok": True})
+        return json_response(200, Done())
 
     # -- credentials
 
-    async def _moderate(self, stream_id: str, request: Request) -> tuple[Identity, Room]:
+    async def _moderate(
+        self, stream_id: str, request: Request, scope: Scope = "moderate"
+    ) -> tuple[Identity, Room]:
         """Who asks, and the room, if they may moderate it."""
         room, _ = await self._service.enter_stream(stream_id)
-        actor = await self._actor(stream_id, request)
+        actor = await self._actor(stream_id, request, scope)
         if room.rules.role_of(actor).rank < Role.MODERATOR.rank:
             raise ChatError("forbidden", "only a moderator may do that")
         sanction = room.rules.sanction_of(actor, self._service.clock_ms())
@@ -330,8 +322,12 @@ class ChatApi:
             raise ChatError("banned", "you are banned from this chat")
         return actor, room
 
-    async def _actor(self, stream_id: str, request: Request) -> Identity:
-        """Whom the bearer token speaks for; a guest's is none here."""
+    async def _actor(self, stream_id: str, request: Request, scope: Scope = "moderate") -> Identity:
+        """Whom the bearer token speaks for; a guest's is none here.
+
+        Of an admin token with the scope `moderate` that is a moderator; with `streams`, where that
+        is asked for, a broadcaster: it can make itself a key of the stream.
+        """
         token = request.bearer
         if token is None:
             raise WrongKey
@@ -346,12 +342,13 @@ class ChatApi:
             return Identity(user_id=name, username=name, role=Role.BROADCASTER)
         if who.scopes == ALL_SCOPES:
             return Identity(user_id="admin", username="Admin", role=Role.ADMIN)
-        if who.may("moderate"):
-            return Identity(user_id=who.name, username="Moderator", role=Role.MODERATOR)
-        raise HttpError(403, "this token lacks the scope 'moderate'")
+        if not who.may(scope):
+            raise HttpError(403, f"this token lacks the scope {scope!r}")
+        role = Role.MODERATOR if scope == "moderate" else Role.BROADCASTER
+        return Identity(user_id=who.name, username="Moderator", role=role)
 
     async def _writer(
-        self, room: Room, request: Request, post: _Post, broadcaster_id: str
+        self, room: Room, request: Request, post: ChatPost, broadcaster_id: str
     ) -> Identity:
         """Who writes, if the credential is theirs."""
         service, token = self._service, request.bearer
@@ -399,8 +396,7 @@ async def _run(handler: Any, request: Request, body: bytes) -> Response:
             extra["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
         return json_response(_status(error), {"error": str(error), "code": error.code}, extra=extra)
     except BackendError as error:
-        extra = {"WWW-Authenticate": "Bearer"} if isinstance(error, WrongKey) else {}
-        return json_response(_backend_status(error), {"error": str(error)}, extra=extra)
+        raise refusal(error) from None
     except StoreError as error:
         log.error("cannot read chat", reason=str(error))
         raise HttpError(503, "the chat cannot be read now, try again", Retry_After="5") from None
@@ -411,34 +407,8 @@ def _status(error: ChatError) -> int:
     return _STATUS.get(error.code, 403)
 
 
-def _backend_status(error: BackendError) -> int:
-    return {"NoSuchStream": 404, "WrongKey": 401}.get(type(error).__name__, 503)
-
-
 def _name(raw: str) -> str:
     try:
         return normalise_name(raw)
     except BadName as error:
         raise ChatError("badName", str(error)) from None
-
-
-def _decode(body: bytes, kind: Any) -> Any:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError as error:
-        raise ChatError("badRequest", str(error).replace("`", "")[:200]) from None
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise ChatError("badRequest", "the body is not valid JSON") from None
-
-
-def _query(request: Request) -> dict[str, str]:
-    pairs = (pair.partition("=") for pair in request.query.split("&") if pair)
-    return {name: value for name, _, value in pairs}
-
-
-def _number(text: str | None, default: int, most: int) -> int:
-    if text is None:
-        return default
-    if not text.isdecimal() or not text.isascii() or not 1 <= len(text) <= 16:
-        raise ChatError("badRequest", "a number is expected in the query")
-    return max(1, min(int(text), most))

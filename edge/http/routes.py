@@ -6,11 +6,12 @@ asks for playlists and media some ten times a second.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from edge.api.document import make_document, render_page
+from edge.api.operation import Operation
 from edge.api.router import ApiRouter
 from edge.chat.api import ChatApi
 from edge.http.hls_app import HlsApp
@@ -22,6 +23,7 @@ from edge.http.response import (
     json_response,
     make_response,
 )
+from edge.http.rows import HEALTH, METRICS, Alive, player_operations
 from edge.live import LiveStreams
 from edge.process.terminal import program_version
 from edge.web import Pages
@@ -42,8 +44,6 @@ class App:
         pages: The web pages; loaded from the package if None.
         metrics: Renders the figures of this process for Prometheus, without blocking; None: there
             are none. Anybody may ask.
-        source: Answers for ``source.flv`` of a stream, authorisation included; None: it is not
-            here.
         chat: The calls of chat; None: there is no chat here.
         router: The operations of the API; None: there are none.
     """
@@ -54,18 +54,27 @@ class App:
         live: LiveStreams,
         pages: Pages | None = None,
         metrics: Callable[[], bytes] | None = None,
-        source: Callable[[str, Request], Answer] | None = None,
         chat: ChatApi | None = None,
         router: ApiRouter | None = None,
     ) -> None:
         self._live = live
         self._hls = HlsApp(live)
         self._pages = Pages.load() if pages is None else pages
-        self._documents = {} if router is None else _documents(router, self._pages)
         self._metrics = metrics
-        self._source = source
         self._chat = chat
         self._router = router
+        self._documents = {} if router is None else _documents(self.operations, self._pages)
+
+    @property
+    def operations(self) -> Sequence[Operation]:
+        """All rows of what is answered here, for the document."""
+        return (
+            *(() if self._router is None else self._router.operations),
+            *(() if self._chat is None else self._chat.operations),
+            *player_operations(),
+            HEALTH,
+            *(() if self._metrics is None else (METRICS,)),
+        )
 
     def route(self, request: Request) -> Answer:
         """Decide how to answer a request; never blocks.
@@ -89,8 +98,6 @@ class App:
                 return _read(request) or hls.media(stream_id, quality, name)
             case ["", "api", "streams", stream_id, "master.m3u8"]:
                 return _read(request) or hls.master(stream_id, request)
-            case ["", "api", "streams", stream_id, "source.flv"] if self._source is not None:
-                return _read(request) or self._source(stream_id, request)
             case ["", "health"]:
                 return _read(request) or self._health()
             case ["", "metrics"] if self._metrics is not None:
@@ -111,12 +118,12 @@ class App:
         return _read(request) or page
 
     def _health(self) -> Response:
-        return json_response(200, {"status": "ok", "liveStreams": len(self._live)})
+        return json_response(200, Alive(live_streams=len(self._live)))
 
 
-def _documents(router: ApiRouter, pages: Pages) -> dict[str, Response]:
+def _documents(operations: Sequence[Operation], pages: Pages) -> dict[str, Response]:
     """What describes the API, by path: for programs and for people."""
-    document = make_document(router.operations, version=program_version())
+    document = make_document(operations, version=program_version())
     page = pages.page(render_page(document))
     data = msgspec.json.encode(document)
     return {

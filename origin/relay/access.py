@@ -3,9 +3,9 @@
 The source is the publisher's own media, before any quality ladder and delay. It is for those who
 run the stream: whoever has its key, or the admin token.
 
-Over HTTP the stream is named by its id, and the secret is a bearer token. RTMP has a name only, so
-either it is the stream key itself (the very URL that is published to), or the stream's id with
-``?token=SECRET``.
+RTMP has a name only, so either it is the stream key itself (the very URL that is published to), or
+the stream's id with ``?token=SECRET``. Over HTTP the API's router knows who asks
+(`origin.relay.http_flv`).
 
 May import control and origin's own.
 """
@@ -16,24 +16,12 @@ from urllib.parse import parse_qs
 from control import AdminToken, Store
 from origin.relay.tap import Tap, Taps
 
-UNAUTHORISED: Final = 401
-NOT_FOUND: Final = 404
-
 MAX_FIELDS: Final = 16
 """Fields of a query that are looked at: players add some of their own."""
 
 
 class NoSourceError(Exception):
-    """The source is not shown; ``str(error)`` is the reason, fit for whoever asked.
-
-    Args:
-        reason: Why.
-        http_status: 401 or 404.
-    """
-
-    def __init__(self, reason: str, http_status: int = NOT_FOUND) -> None:
-        super().__init__(reason)
-        self.http_status = http_status
+    """The source is not shown; ``str(error)`` is the reason, fit for whoever asked."""
 
 
 class SourceAccess:
@@ -50,7 +38,7 @@ class SourceAccess:
         self._store = store
         self._admin_token = admin_token
 
-    async def by_token(self, stream_id: str, token: str | None) -> Tap:
+    async def _by_token(self, stream_id: str, token: str | None) -> Tap:
         """Return the tap of a stream; an id is public, so an unknown one is said to be unknown.
 
         Args:
@@ -66,7 +54,7 @@ class SourceAccess:
         if token is None or not (
             self._admin_token.matches(token) or await self._store.verify_key(stream_id, token)
         ):
-            raise NoSourceError("this needs the stream's key or the admin token", UNAUTHORISED)
+            raise NoSourceError("this needs the stream's key or the admin token")
         return self._tap(stream_id)
 
     async def by_name(self, name: str, query: str) -> Tap:
@@ -77,14 +65,15 @@ class SourceAccess:
             query: What stood behind the name's question mark.
 
         Raises:
-            As `by_token`.
+            NoSourceError: There is no such stream, no permission, or no publisher now.
+            StoreError: It cannot be known now.
         """
         token = _token_in(query)
         if token is not None:
-            return await self.by_token(name, token)
+            return await self._by_token(name, token)
         stream = await self._store.find_by_key(name)
         if stream is None:
-            raise NoSourceError("unknown stream key", UNAUTHORISED)
+            raise NoSourceError("unknown stream key")
         return self._tap(stream.id)
 
     def _tap(self, stream_id: str) -> Tap:

@@ -1,7 +1,8 @@
 """HTTP-FLV: the source of a stream as an FLV file without an end, for monitoring.
 
-``GET /api/streams/{id}/source.flv`` with a bearer token (`origin.relay.access`); ffplay, VLC and
-mpegts.js play it. It is no way to serve viewers: each costs a task and its own copy of every tag.
+``GET /api/streams/{id}/source.flv``, with a key of the stream or an admin token that may read;
+ffplay, VLC and mpegts.js play it. It is no way to serve viewers: each costs a task and its own copy
+of every tag.
 
 The response ends with its publisher, or when its client leaves, or takes nothing for
 `SEND_TIMEOUT_S`. One that is slower than the source loses messages up to the next keyframe.
@@ -16,17 +17,15 @@ May import rtmpcore, control, edge and origin's own.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Final
 
 import structlog
 import trio
 
-from control import StoreError
-from edge.http.messages import HandOver, HttpError, Request
+from edge.api.operation import Asked, Need, Operation
+from edge.http.messages import HttpError
 from edge.http.response import DateLine, derive_response, make_response
-from origin.relay.access import UNAUTHORISED, NoSourceError, SourceAccess
-from origin.relay.tap import Follower, Message, Tap, TapError
+from origin.relay.tap import Follower, Message, TapError, Taps
 from rtmpcore import AudioMessage, VideoMessage
 from rtmpcore.flv_file import file_header, file_tag
 
@@ -50,28 +49,38 @@ class HttpFlv:
     """Answers requests for sources.
 
     Args:
-        access: Knows who may see which.
+        taps: Those of this process.
     """
 
-    def __init__(self, access: SourceAccess) -> None:
-        self._access = access
+    def __init__(self, taps: Taps) -> None:
+        self._taps = taps
         self._date = DateLine()
 
-    def answer(self, stream_id: str, request: Request) -> HandOver:
-        """Answer GET and HEAD of a stream's source; nothing is looked up yet."""
-        return HandOver(partial(self._serve, stream_id, request))
+    @property
+    def operations(self) -> Sequence[Operation]:
+        """The row."""
+        return (
+            Operation(
+                name="getSource", method="GET", path="/api/streams/{streamId}/source.flv",
+                handler=None, take=self.serve, tag="relays", need=Need.STREAM, scope="read",
+                media_type="video/x-flv", summary="The source as it is published, HTTP-FLV",
+                description="For monitoring. 404 while the stream has no publisher. It ends with "
+                "its publisher; HTTP/1.1 only.",
+            ),
+        )  # fmt: skip
 
-    async def _serve(
-        self, stream_id: str, request: Request, stream: trio.abc.Stream, _received: bytes
-    ) -> None:
+    async def serve(self, asked: Asked, stream: trio.abc.Stream) -> None:
         """Serve one client to its end.
 
         Raises:
             HttpError: It gets nothing; the stream was not touched.
         """
-        tap = await self._find(stream_id, request)
+        stream_id = asked.stream_id
+        tap = self._taps.get(stream_id)
+        if tap is None:
+            raise HttpError(404, "the stream has no publisher now", code="notLive")
         head = _HEAD + self._date.render() + b"Connection: close\r\n\r\n"
-        if request.method == "HEAD":
+        if asked.request.method == "HEAD":
             with trio.move_on_after(SEND_TIMEOUT_S):
                 await stream.send_all(head)
             return
@@ -83,17 +92,6 @@ class HttpFlv:
             log.info("monitor began", stream=stream_id, protocol="http-flv")
             reason = await _play(stream, head, follower)
             log.info("monitor ended", stream=stream_id, reason=reason)
-
-    async def _find(self, stream_id: str, request: Request) -> Tap:
-        try:
-            return await self._access.by_token(stream_id, request.bearer)
-        except NoSourceError as error:
-            if error.http_status == UNAUTHORISED:
-                raise HttpError(401, str(error), WWW_Authenticate="Bearer") from None
-            raise HttpError(error.http_status, str(error)) from None
-        except StoreError as error:
-            log.error("cannot look up a stream", reason=str(error))
-            raise HttpError(503, "try again", Retry_After="5") from None
 
 
 async def _play(stream: trio.abc.Stream, head: bytes, follower: Follower) -> str:

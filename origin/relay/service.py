@@ -13,8 +13,8 @@ import structlog
 import trio
 
 from control import AdminToken, Relays, Store, StoreError, UnknownStreamError
+from edge.api.operation import Operation
 from edge.errors import NoSuchStream, Unavailable
-from edge.http.messages import HandOver, Request
 from edge.relays import BadRelay, RelayInfo, RelaysInfo, RelaysRequest
 from origin.relay.access import SourceAccess
 from origin.relay.forward import Connect as ConnectForward
@@ -56,7 +56,7 @@ class Relaying:
         trusted = ssl.create_default_context()
         access = SourceAccess(taps=taps, store=store, admin_token=admin_token)
         self._store = store
-        self._flv = HttpFlv(access)
+        self._flv = HttpFlv(taps)
         self._monitors = RtmpMonitors(access)
         self._forwards = Forwards(
             taps=taps, urls_of=self._forwards_of, connect=forward or connect_trusting(trusted)
@@ -76,9 +76,10 @@ class Relaying:
         """Serve an RTMP player to its end; returns why it ended."""
         return await self._monitors.serve(driver, play)
 
-    def source(self, stream_id: str, request: Request) -> HandOver:
-        """Answer a request for the source of a stream (HTTP-FLV)."""
-        return self._flv.answer(stream_id, request)
+    @property
+    def operations(self) -> Sequence[Operation]:
+        """The rows on sources; those on relays are `edge.api.streams`'."""
+        return self._flv.operations
 
     async def relays(self, stream_id: str) -> RelaysInfo:
         """See `edge.relays.RelayBackend.relays`."""

@@ -7,7 +7,7 @@ schemas, refused credentials, no 500. `HEADRACE_API_EXAMPLES` asks for more of e
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,12 @@ def test_what_the_document_says_holds(origin: Origin, tmp_path: Path) -> None:
     assert " passed" in done.stdout or "No issues found" in done.stdout, done.stdout[-2000:]
 
 
+def test_every_row_is_in_the_document(origin: Origin) -> None:
+    paths = origin.get("/api/openapi.json").json()["paths"]
+    told = {one["operationId"] for methods in paths.values() for one in methods.values()}
+    assert told == {row.name for row in every_row()}
+
+
 # -- who may: every operation, with every kind of credential
 
 BODIES: dict[str, Any] = {
@@ -62,14 +68,37 @@ BODIES: dict[str, Any] = {
     "createKey": {"label": "l"},
     "beatViewer": {"viewerId": "somebody-1"},
     "createToken": {"name": "n", "scopes": ["read"]},
+    "postMessage": {"content": "hello"},
+    "createChatToken": {"userId": "ann", "username": "Ann"},
+    "changeChatSettings": {},
 }
 """A body for each operation that needs one."""
 
-MISSING = {"keyId": "zzzzzzzzzzzz", "tokenId": "zzzzzzzzzzzz"}
+MISSING = dict.fromkeys(
+    ("keyId", "tokenId", "messageId", "userId", "quality", "name"), "zzzzzzzzzzzz"
+)
 """Names of what is not there: who may ask learns that (404)."""
 
-LET_IN = {200, 201, 202, 204, 404, 409}
-"""What who may ask is answered."""
+LET_IN = {200, 201, 202, 204, 404, 409, 426, 429}
+"""What who may ask is answered; 426: who asks for a WebSocket has to say so; 429: slow mode, and
+what was just said."""
+
+
+Mint = Callable[[Iterable[str]], str]
+
+
+@pytest.fixture(scope="module")
+def mint(origin: Origin) -> Mint:
+    """Makes an admin token of some scopes, or gives the one made before: there are 100 at most."""
+    made: dict[frozenset[str], str] = {}
+
+    def mint_token(scopes: Iterable[str]) -> str:
+        wanted = frozenset(scopes)
+        if wanted not in made:
+            made[wanted] = origin.create_token(sorted(wanted))
+        return made[wanted]
+
+    return mint_token
 
 
 @pytest.fixture
@@ -89,16 +118,16 @@ def ask(origin: Origin, row: Operation, stream_id: str, token: str) -> int:
 
 @pytest.mark.parametrize("row", every_row(), ids=lambda row: row.name)
 def test_who_may_and_who_may_not(
-    row: Operation, origin: Origin, streams: tuple[CreatedStream, CreatedStream]
+    row: Operation, origin: Origin, mint: Mint, streams: tuple[CreatedStream, CreatedStream]
 ) -> None:
     ours, theirs = streams
     anybody, wrong = "", "live_" + "0" * 32
-    lacking = origin.create_token([scope for scope in ALL_SCOPES if scope != row.scope])
-    scoped = origin.create_token([row.scope])
+    lacking, scoped = mint(ALL_SCOPES - {row.scope}), mint({row.scope})
     in_stream = "{streamId}" in row.path
     expected = {
         Need.ANYBODY: ({anybody, wrong, theirs.key, ours.key, lacking, scoped}, {}),
         Need.STREAM: ({ours.key}, {anybody: 401, wrong: 401, theirs.key: 401, lacking: 403}),
+        Need.CHAT: ({ours.key}, {anybody: 401, wrong: 401, theirs.key: 401, lacking: 403}),
         Need.ADMIN: (
             set(),
             {

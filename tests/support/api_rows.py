@@ -6,9 +6,12 @@ from edge.api.keys import KeysApi
 from edge.api.operation import Operation
 from edge.api.streams import StreamsApi
 from edge.audience.api import Audience
+from edge.chat.rows import chat_operations
 from edge.events import EventBus
+from edge.http.rows import HEALTH, METRICS, player_operations
 from origin.health.api import HealthApi
 from origin.health.live_events import LiveEvents
+from origin.relay.http_flv import HttpFlv
 
 
 class _Nothing:
@@ -21,6 +24,11 @@ def every_row() -> list[Operation]:
     return [
         *StreamsApi(nothing, nothing).operations,
         *KeysApi(nothing, nothing).operations,
+        *HttpFlv(nothing).operations,
         *Audience(nothing).operations,
         *HealthApi(nothing, LiveEvents(EventBus())).operations,
+        *chat_operations(),
+        *player_operations(),
+        HEALTH,
+        METRICS,
     ]

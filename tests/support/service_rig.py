@@ -13,7 +13,7 @@ from edge.chat.api import ChatApi
 from edge.chat.identity import Keyring
 from edge.chat.service import ChatService, ChatSettings
 from edge.errors import NoSuchStream, Unavailable
-from edge.http.messages import Call, HttpError, Request
+from edge.http.messages import Call, HttpError, Request, error_answer
 
 NOW_MS = 1_790_000_000_000
 STREAM = "stream1"
@@ -99,7 +99,7 @@ class Rig:
             assert isinstance(answer, Call)
             response = await answer.handler(request, data)
         except HttpError as error:
-            return SimpleNamespace(status=error.status, value={}, head=str(error.extra))
+            response = error_answer(error)
         head = response.head.decode()
         value = json.loads(b"".join(response.chunks))
         return SimpleNamespace(status=int(head.split()[1]), value=value, head=head)

@@ -46,6 +46,7 @@ def test_who_may_is_said(document: dict[str, Any]) -> None:
             == {
                 Need.ANYBODY: set(),
                 Need.STREAM: {"streamKey", "adminToken"},
+                Need.CHAT: {"chatToken", "streamKey", "adminToken"},
                 Need.ADMIN: {"adminToken"},
             }[row.need]
         )

@@ -46,8 +46,8 @@ async def test_a_message_is_stored_before_it_is_answered(
 @pytest.mark.parametrize(
     ("token", "body", "status", "code"),
     [
-        (None, {"content": "x"}, 401, None),
-        ("wrong", {"content": "x"}, 401, None),
+        (None, {"content": "x"}, 401, "unauthorized"),
+        ("wrong", {"content": "x"}, 401, "unauthorized"),
         ("ann", {"content": "x", "userId": "ben"}, 403, "forbidden"),
         ("ann", {"content": "x" * 501}, 413, "tooLong"),
         ("ann", {"content": "   "}, 400, "empty"),
@@ -66,7 +66,7 @@ async def test_what_is_not_posted(
     token: str | None,
     body: Any,
     status: int,
-    code: str | None,
+    code: str,
 ) -> None:
     credential = rig.token("ann") if token == "ann" else token
     answer = await rig.call("POST", body=body, token=credential)

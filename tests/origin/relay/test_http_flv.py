@@ -10,6 +10,9 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from control import AdminToken, StoreError, Stream, StreamStatus
+from edge.api.operation import ALL_SCOPES, Principal
+from edge.api.router import ApiRouter
+from edge.errors import Unavailable
 from edge.http.connection import HttpConnection
 from edge.http.messages import Answer, Request
 from edge.http.response import DateLine
@@ -60,6 +63,26 @@ def make_stream() -> Stream:
     )
 
 
+class Gate:
+    """Knows the two credentials."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self.store = store
+
+    async def identify(
+        self, credential: str, *, stream_id: str | None, client: str
+    ) -> Principal | None:
+        await trio.lowlevel.checkpoint()
+        if self.store.fails:
+            raise Unavailable
+        if credential == ADMIN:
+            return Principal("admin", scopes=ALL_SCOPES)
+        return Principal("key", stream_id="s") if (stream_id, credential) == ("s", KEY) else None
+
+    async def knows_stream(self, stream_id: str) -> bool:
+        return stream_id == "s"
+
+
 class House:
     def __init__(self) -> None:
         self.store = FakeStore()
@@ -69,7 +92,7 @@ class House:
             store=self.store,  # type: ignore[arg-type] # three methods are called
             admin_token=AdminToken(ADMIN),
         )
-        self.flv = HttpFlv(self.access)
+        self.router = ApiRouter(Gate(self.store), HttpFlv(self.taps).operations)
 
     def publish(self) -> Tap:
         tap = self.taps.open("s")
@@ -78,8 +101,9 @@ class House:
         return tap
 
     def route(self, request: Request) -> Answer:
-        _, stream_id, _ = request.path.split("/")
-        return self.flv.answer(stream_id, request)
+        answer = self.router.route(request)
+        assert answer is not None
+        return answer
 
 
 def video(payload: bytes, timestamp_ms: int = 0) -> VideoMessage:
@@ -102,6 +126,8 @@ def chunks(*bodies: bytes) -> bytes:
     return b"".join([b"%x\r\n%b\r\n" % (len(body), body) for body in bodies])
 
 
+PATH = "/api/streams/s/source.flv"
+WRONG = "the stream key or token is missing or wrong"
 LAST = b"0\r\n\r\n"
 FLV_AV = b"FLV\x01\x05\0\0\0\x09\0\0\0\0"
 FLV_NOTHING = b"FLV\x01\x00\0\0\0\x09\0\0\0\0"
@@ -119,7 +145,7 @@ async def connected(house: House) -> AsyncIterator[HttpPeer]:
 
 async def ask(peer: HttpPeer, *, method: str = "GET", token: str = KEY) -> None:
     bearer = f"Authorization: Bearer {token}\r\n" if token else ""
-    await peer.send(f"{method} /s/source.flv HTTP/1.1\r\nHost: test\r\n{bearer}\r\n")
+    await peer.send(f"{method} /api/streams/s/source.flv HTTP/1.1\r\nHost: test\r\n{bearer}\r\n")
 
 
 async def read_head(peer: HttpPeer) -> tuple[list[str], bytes]:
@@ -204,10 +230,11 @@ async def test_head_is_answered_without_a_body() -> None:
 @pytest.mark.parametrize(
     ("path", "token", "status", "reason"),
     [
-        ("/s/source.flv", "", 401, "this needs the stream's key or the admin token"),
-        ("/s/source.flv", "live_wrong", 401, "this needs the stream's key or the admin token"),
-        ("/unknown/source.flv", KEY, 404, "no such stream"),
-        ("/s/source.flv", KEY, 404, "the stream has no publisher now"),
+        (PATH, "", 401, WRONG),
+        (PATH, "live_wrong", 401, WRONG),
+        ("/api/streams/unknown/source.flv", KEY, 401, WRONG),
+        ("/api/streams/unknown/source.flv", ADMIN, 404, "no such stream"),
+        (PATH, KEY, 404, "the stream has no publisher now"),
     ],
 )
 async def test_who_gets_nothing_is_told_why_and_may_ask_on(
@@ -228,12 +255,10 @@ async def test_who_gets_nothing_is_told_why_and_may_ask_on(
 async def test_a_store_that_fails_is_503() -> None:
     house = House()
     house.store.fails = True
-    with capture_logs() as lines:
-        async with connected(house) as peer:
-            answer = await peer.get("/s/source.flv")
-            assert (answer.status, answer.fields["retry-after"]) == (503, "5")
-            await peer.stream.aclose()
-    assert [line["event"] for line in lines] == ["cannot look up a stream"]
+    async with connected(house) as peer:
+        answer = await peer.get(PATH, fields=f"Authorization: Bearer {KEY}\r\n")
+        assert (answer.status, answer.fields["retry-after"]) == (503, "5")
+        await peer.stream.aclose()
 
 
 async def test_too_many_monitors_are_503() -> None:
@@ -242,7 +267,7 @@ async def test_too_many_monitors_are_503() -> None:
     for _ in range(MAX_FOLLOWERS):
         tap.follow()
     async with connected(house) as peer:
-        answer = await peer.get("/s/source.flv", fields=f"Authorization: Bearer {KEY}\r\n")
+        answer = await peer.get(PATH, fields=f"Authorization: Bearer {KEY}\r\n")
         assert (answer.status, error_of(answer)) == (503, "too many follow this stream")
         await peer.stream.aclose()
 
@@ -254,7 +279,9 @@ async def test_a_client_that_leaves_is_noticed_while_the_source_is_quiet() -> No
         async with connected(house) as peer:
             await ask(peer)
             await read_head(peer)
-            await peer.send("GET /s/source.flv HTTP/1.1\r\nHost: test\r\n\r\n")  # to no effect
+            await peer.send(
+                "GET /api/streams/s/source.flv HTTP/1.1\r\nHost: test\r\n\r\n"
+            )  # to no effect
             await wait_all_tasks_blocked()
             await peer.stream.aclose()
     assert lines[-1]["reason"] == "closed by the client"
