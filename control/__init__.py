@@ -8,7 +8,8 @@ ever kept in clear: a stream key leaves this package once, when it is made. The 
 The files, lowest first: errors, model, keys, database (the SQLite file), queries (its statements),
 store (the interface), sqlite (the store in that file), secret_file, admin_token. Chat has its own
 of each: chat_model, chat_store (the interface), chat_queries, chat_sqlite (`SqliteStore.chat`); so
-have credentials: access_model, access_store, access_queries, access_sqlite (`SqliteStore.access`).
+have credentials: access_model, access_store, access_queries, access_sqlite (`SqliteStore.access`),
+and viewers: audience_model and so on.
 
 May import: trio, msgspec, the standard library. Never: rtmpcore, hls, edge, origin, av.
 """
@@ -16,6 +17,8 @@ May import: trio, msgspec, the standard library. Never: rtmpcore, hls, edge, ori
 from control.access_model import PUBLIC, Playback, PlaybackPolicy, StreamKey, TokenRecord
 from control.access_store import AccessStore
 from control.admin_token import AdminToken, load_or_create_admin_token
+from control.audience_model import BroadcastAudience, ViewerMinute
+from control.audience_store import AudienceStore
 from control.chat_store import ChatStore
 from control.errors import ControlError, StoreError, TooManyError, UnknownStreamError
 from control.keys import (
@@ -36,6 +39,8 @@ __all__ = [
     "PUBLIC",
     "AccessStore",
     "AdminToken",
+    "AudienceStore",
+    "BroadcastAudience",
     "ChatStore",
     "ControlError",
     "Playback",
@@ -53,6 +58,7 @@ __all__ = [
     "TokenRecord",
     "TooManyError",
     "UnknownStreamError",
+    "ViewerMinute",
     "hash_key",
     "is_admin_token",
     "is_stream_id",

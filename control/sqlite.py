@@ -18,6 +18,7 @@ import trio
 
 from control import queries
 from control.access_sqlite import SqliteAccessStore
+from control.audience_sqlite import SqliteAudienceStore
 from control.chat_sqlite import SqliteChatStore
 from control.database import Database, open_database, store_error
 from control.errors import StoreError, UnknownStreamError
@@ -40,6 +41,7 @@ class SqliteStore(trio.abc.AsyncResource):
         chat: The `ChatStore` in the same file, whose calls wait for the same turn.
         access: The `AccessStore`, likewise.
         recordings: The `RecordingStore`, likewise.
+        audience: The `AudienceStore`, likewise.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class SqliteStore(trio.abc.AsyncResource):
         self.chat = SqliteChatStore(self._run)
         self.access = SqliteAccessStore(self._run, clock)
         self.recordings = SqliteRecordingStore(self._run)
+        self.audience = SqliteAudienceStore(self._run)
         self._path = path
         self._database = database
         self._clock = clock

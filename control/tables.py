@@ -181,4 +181,27 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) STRICT, WITHOUT ROWID
         """,
     ),
+    (
+        # How many watched, minute by minute and broadcast by broadcast; never who.
+        """
+        CREATE TABLE audience_minutes (
+            stream_id TEXT NOT NULL REFERENCES streams (id) ON DELETE CASCADE,
+            at INTEGER NOT NULL,
+            count INTEGER NOT NULL CHECK (count >= 0),
+            peak INTEGER NOT NULL CHECK (peak >= 0),
+            PRIMARY KEY (stream_id, at)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX audience_minutes_by_age ON audience_minutes (at)",
+        """
+        CREATE TABLE audience_broadcasts (
+            stream_id TEXT NOT NULL REFERENCES streams (id) ON DELETE CASCADE,
+            started_at REAL NOT NULL,
+            ended_at REAL NOT NULL,
+            peak INTEGER NOT NULL CHECK (peak >= 0),
+            watched_s REAL NOT NULL CHECK (watched_s >= 0),
+            PRIMARY KEY (stream_id, started_at)
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
 )

@@ -34,6 +34,7 @@ import trio
 
 from control import AdminToken, SqliteStore, StoreError, load_or_create_admin_token
 from edge.audience.api import Audience
+from edge.audience.pace import pace_of
 from edge.chat.api import ChatApi
 from edge.events import EventBus
 from edge.guesses import Guesses
@@ -168,7 +169,11 @@ class _Origin:
         )
         guesses = Guesses()
         self._slates = _slates(settings, self._broadcasts)
-        audience = Audience(self._broadcasts.is_live)
+        self._audience = audience = Audience(
+            self._broadcasts.is_live,
+            pace=lambda stream_id: pace_of(live.get(stream_id)),
+            store=store.audience,
+        )
         events.listen(audience.on_event)
         backend = OriginBackend(
             store=store,
@@ -301,6 +306,7 @@ class _Origin:
             tls_listeners=tls_listeners,
             tls_context=None if self._certificate is None else self._certificate.context,
             stop=self._http_stop,
+            audience=self._audience,
             task_status=task_status,
         )
         self._http_done.set()

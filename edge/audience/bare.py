@@ -17,8 +17,8 @@ from edge.audience.cadence import BareRate
 TOLD_S: Final = 7.5
 """How long a rate counts: three reports of an edge, of which two may be lost."""
 
-MAX_RATES: Final = 100_000
-"""In all; what was told longest ago goes first. Some 40 MB."""
+MAX_RATES: Final = 50_000
+"""In all; what was told longest ago goes first. Some 20 MB."""
 
 MAX_PER_BUCKET: Final = 2_000
 """Players: a stadium behind one address, as for pages."""
@@ -88,6 +88,7 @@ class BareCounts:
             self._total -= 1
         if not told:
             del self._streams[stream_id]
+            return counts
         sums: defaultdict[str, float] = defaultdict(float)
         networks = {}
         for (key, _), one in told.items():

@@ -111,10 +111,10 @@ class Cadences:
             bucket.notes.append(_Note(now_s, blocking, plain))
 
     def rates(self, now_s: float) -> Iterator[BareRate]:
-        """How often all ask that are there; who is gone is forgotten."""
+        """How often all ask that are there; who is gone is forgotten. Notes may come meanwhile."""
         for (stream_id, key), bucket in list(self._buckets.items()):
             if bucket.gone_s <= now_s:
-                del self._buckets[stream_id, key]
+                self._buckets.pop((stream_id, key), None)
                 continue
             _forget_old(bucket, now_s)
             blocking = plain = 0.0

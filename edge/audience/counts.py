@@ -205,13 +205,16 @@ class Counts:
         stream = self._streams.get(stream_id)
         return () if stream is None else tuple(stream.points)
 
-    def mark(self, now_s: float) -> None:
-        """Make a point in every stream's history; to be called every `POINT_S`."""
+    def mark(self, now_s: float) -> dict[str, Point]:
+        """Make a point in every stream's history, and return it; to be called every `POINT_S`."""
+        made = {}
         for stream_id in self._streams:
             stream = self._at(stream_id, now_s)
             count = stream.count
-            stream.points.append(Point(now_s, count, max(stream.point_peak, count)))
+            made[stream_id] = point = Point(now_s, count, max(stream.point_peak, count))
+            stream.points.append(point)
             stream.point_peak = count
+        return made
 
     def _remember_page(self, stream_id: str, viewer_id: str, now_s: float) -> None:
         pages = self._pages

@@ -69,7 +69,8 @@ const base = `/api/streams/${encodeURIComponent(streamId)}`;
 const page = { hls: null, abr: null, signs: {}, video, stalls: 0, errors: [], state: "connecting", latency };
 window.headrace = page;
 
-const presence = new Presence(`${base}/viewers`, () => hasPlayed && !video.paused, showViewers);
+const presence = new Presence(
+  `${base}/viewers`, () => hasPlayed && !video.paused, () => !page.hls, showViewers);
 
 let following = true; // at the live edge, or wherever the viewer went back to
 let hasPlayed = false;
@@ -172,7 +173,9 @@ function begin() {
 function beginHls(source) {
   const { DefaultConfig, Events, ErrorDetails, ErrorTypes } = window.Hls;
   const abrController = timedAbr(DefaultConfig.abrController);
-  const hls = new window.Hls({ ...HLS_CONFIG, abrController });
+  // What it asks for says who asks and how it fares (CMCD), by the name of this page's signs of life: one viewer.
+  const cmcd = { sessionId: presence.viewerId, contentId: streamId };
+  const hls = new window.Hls({ ...HLS_CONFIG, abrController, cmcd });
   page.hls = hls;
   page.signs = { unasked: Infinity, loaded: 0, loading: null, hasSought: false };
   page.abr = hls.abrController;

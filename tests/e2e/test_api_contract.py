@@ -67,6 +67,7 @@ BODIES: dict[str, Any] = {
     "setRelays": {},
     "createKey": {"label": "l"},
     "beatViewer": {"viewerId": "somebody-1"},
+    "reportAudience": {"reporter": "0" * 16, "streams": []},
     "createToken": {"name": "n", "scopes": ["read"]},
     "postMessage": {"content": "hello"},
     "createChatToken": {"userId": "ann", "username": "Ann"},
