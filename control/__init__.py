@@ -9,7 +9,8 @@ The files, lowest first: errors, model, keys, database (the SQLite file), querie
 store (the interface), sqlite (the store in that file), secret_file, admin_token. Chat has its own
 of each: chat_model, chat_store (the interface), chat_queries, chat_sqlite (`SqliteStore.chat`); so
 have credentials: access_model, access_store, access_queries, access_sqlite (`SqliteStore.access`),
-and viewers: audience_model and so on.
+viewers (audience_*), recordings (recording_*, `SqliteStore.recordings`) and webhooks (hook_*,
+`SqliteStore.hooks`).
 
 May import: trio, msgspec, the standard library. Never: rtmpcore, hls, edge, origin, av.
 """
@@ -21,6 +22,7 @@ from control.audience_model import BroadcastAudience, ViewerMinute
 from control.audience_store import AudienceStore
 from control.chat_store import ChatStore
 from control.errors import ControlError, StoreError, TooManyError, UnknownStreamError
+from control.hook_store import HookStore
 from control.keys import (
     hash_key,
     is_admin_token,
@@ -43,6 +45,7 @@ __all__ = [
     "BroadcastAudience",
     "ChatStore",
     "ControlError",
+    "HookStore",
     "Playback",
     "PlaybackPolicy",
     "Recording",

@@ -20,7 +20,7 @@ _COLUMNS = (
 )
 
 
-def end_abandoned(connection: sqlite3.Connection, at: float) -> int:
+def end_abandoned(connection: sqlite3.Connection, at: float) -> tuple[Stream, ...]:
     """Mark every stream still "live" as ended: their process died without a word.
 
     Args:
@@ -28,12 +28,15 @@ def end_abandoned(connection: sqlite3.Connection, at: float) -> int:
         at: UTC seconds; becomes ``ended_at``, since the true end is not known.
 
     Returns:
-        How many streams were touched.
+        The streams that were touched, as they are now.
     """
     with transaction(connection):
-        return connection.execute(
-            "UPDATE streams SET status = 'ended', ended_at = ? WHERE status = 'live'", (at,)
-        ).rowcount
+        rows = connection.execute(
+            "UPDATE streams SET status = 'ended', ended_at = ? WHERE status = 'live'"
+            f" RETURNING {_COLUMNS}",
+            (at,),
+        ).fetchall()
+    return tuple(map(_stream, rows))
 
 
 def create(

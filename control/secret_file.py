@@ -4,6 +4,7 @@ Blocking file I/O, synchronous: meant for start-up, before anything is served.
 """
 
 import os
+import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from control.errors import StoreError
 
 #: A secret's file holds one line; more than this is some other file.
 MAX_FILE_BYTES: Final = 1024
+
+KEY_BYTES: Final = 32
 
 
 def load_or_create(path: Path, make: Callable[[], str]) -> str:
@@ -46,6 +49,22 @@ def load_or_create(path: Path, make: Callable[[], str]) -> str:
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror or error}") from error
     return secret
+
+
+def load_or_create_key(path: Path) -> bytes:
+    """Read a key of `KEY_BYTES` random bytes, in hex, or make it on first start.
+
+    Raises:
+        StoreError: As `load_or_create`, or the file holds no key.
+    """
+    text = load_or_create(path, lambda: secrets.token_hex(KEY_BYTES))
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise StoreError(f"{path}: holds no secret; delete it to get a new one")
+    return key
 
 
 def _load(path: Path) -> str:

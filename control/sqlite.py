@@ -22,6 +22,7 @@ from control.audience_sqlite import SqliteAudienceStore
 from control.chat_sqlite import SqliteChatStore
 from control.database import Database, open_database, store_error
 from control.errors import StoreError, UnknownStreamError
+from control.hook_sqlite import SqliteHookStore
 from control.keys import is_stream_id, is_stream_key
 from control.model import Relays, Stream, StreamStatus
 from control.recording_sqlite import SqliteRecordingStore
@@ -37,21 +38,28 @@ class SqliteStore(trio.abc.AsyncResource):
     """The embedded store. Make it with `open`, end it with `aclose` or ``async with``.
 
     Attributes:
-        abandoned: How many streams `open` found live, left so by a crash, and set to ended.
+        abandoned: The streams that `open` found live, left so by a crash, and set to ended.
         chat: The `ChatStore` in the same file, whose calls wait for the same turn.
         access: The `AccessStore`, likewise.
         recordings: The `RecordingStore`, likewise.
         audience: The `AudienceStore`, likewise.
+        hooks: The `HookStore`, likewise.
     """
 
     def __init__(
-        self, path: Path, database: Database, *, abandoned: int, clock: Callable[[], float]
+        self,
+        path: Path,
+        database: Database,
+        *,
+        abandoned: tuple[Stream, ...],
+        clock: Callable[[], float],
     ) -> None:
         self.abandoned = abandoned
         self.chat = SqliteChatStore(self._run)
         self.access = SqliteAccessStore(self._run, clock)
         self.recordings = SqliteRecordingStore(self._run)
         self.audience = SqliteAudienceStore(self._run)
+        self.hooks = SqliteHookStore(self._run, clock)
         self._path = path
         self._database = database
         self._clock = clock
@@ -80,7 +88,7 @@ class SqliteStore(trio.abc.AsyncResource):
         returned.
         """
 
-        def prepare() -> tuple[Database, int]:
+        def prepare() -> tuple[Database, tuple[Stream, ...]]:
             database = open_database(path)
             try:
                 return database, queries.end_abandoned(database.connection, clock())

@@ -204,4 +204,38 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) STRICT, WITHOUT ROWID
         """,
     ),
+    (
+        # A hook's stream may be gone: its end is an event too. AUTOINCREMENT: a number is never
+        # used again, for order is by numbers.
+        """
+        CREATE TABLE hooks (
+            id TEXT PRIMARY KEY,
+            url TEXT NOT NULL,
+            events TEXT NOT NULL,
+            stream_id TEXT,
+            enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+            description TEXT NOT NULL,
+            generation INTEGER NOT NULL,
+            created_at REAL NOT NULL,
+            dropped INTEGER NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE TABLE hook_deliveries (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            hook_id TEXT NOT NULL REFERENCES hooks (id) ON DELETE CASCADE,
+            stream_id TEXT NOT NULL,
+            event_id TEXT NOT NULL,
+            type TEXT NOT NULL,
+            body BLOB NOT NULL,
+            at REAL NOT NULL,
+            status TEXT NOT NULL CHECK (status IN ('pending', 'dead')),
+            attempts INTEGER NOT NULL,
+            reason TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX hook_deliveries_by_stream"
+        " ON hook_deliveries (hook_id, status, stream_id, number)",
+        "CREATE INDEX hook_deliveries_by_number ON hook_deliveries (hook_id, status, number)",
+    ),
 )

@@ -3,7 +3,8 @@
 One `EventBus` a process. `emit` is synchronous and never fails its caller: what a listener cannot
 do at once, it queues itself. Types are names with a dot, as webhooks have them: ``stream.live``,
 ``stream.ended``, ``publisher.connected``, ``publisher.disconnected``, ``recording.ready``,
-``alert.started``, ``alert.ended``, ``chat.message``, ``chat.deleted``, ``chat.banned`` ...
+``alert.started``, ``alert.ended``, ``chat.message``, ``chat.deleted``, ``chat.banned`` ...;
+`origin.hooks.catalog` has all of them.
 
 May import: nothing of ours.
 """
@@ -33,6 +34,12 @@ class PlatformEvent(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 
 
 Listener = Callable[[PlatformEvent], None]
+Wants = Callable[[str], bool]
+
+
+def is_no_chat(kind: str) -> bool:
+    """Whether a type is none of chat's."""
+    return not kind.startswith("chat.")
 
 
 class EventBus:
@@ -44,15 +51,26 @@ class EventBus:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._listeners: list[Listener] = []
+        self._listeners: list[tuple[Listener, Wants]] = []
 
-    def listen(self, listener: Listener) -> None:
-        """Have a function called with every event from now on; it must not block."""
-        self._listeners.append(listener)
+    def listen(self, listener: Listener, *, wants: Wants = is_no_chat) -> None:
+        """Have a function called with every event from now on; it must not block.
+
+        Args:
+            listener: It.
+            wants: Whether it listens to a type now; if not said, to all but chat's, which come by
+                the hundred.
+        """
+        self._listeners.append((listener, wants))
+
+    def is_heard(self, kind: str) -> bool:
+        """Whether anybody listens to a type now."""
+        return any(wants(kind) for _, wants in self._listeners)
 
     def emit(self, kind: str, stream_id: str, **data: Any) -> None:
         """Tell what has happened. Synchronous; a bug in a listener is logged, and its own."""
-        if not self._listeners:
+        listeners = [listener for listener, wants in self._listeners if wants(kind)]
+        if not listeners:
             return
         event = PlatformEvent(
             id=token_hex(8),
@@ -61,7 +79,7 @@ class EventBus:
             at=round(self._clock() * 1000),
             data=data,
         )
-        for listener in self._listeners:
+        for listener in listeners:
             try:
                 listener(event)
             except Exception:

@@ -33,6 +33,7 @@ import structlog
 import trio
 
 from control import AdminToken, SqliteStore, StoreError, load_or_create_admin_token
+from control.secret_file import load_or_create_key
 from edge.audience.api import Audience
 from edge.audience.pace import pace_of
 from edge.chat.api import ChatApi
@@ -70,6 +71,7 @@ from origin.transcode.service import TranscodeSettings, Transcoding
 #: Files in the data folder.
 DATABASE_NAME: Final = "headrace.sqlite3"
 ADMIN_TOKEN_NAME: Final = "admin-token"
+HOOK_KEY_NAME: Final = "hook-key"
 
 #: Fields of `Listening`, as the log lists them.
 LISTENERS: Final = ("http", "https", "rtmp", "rtmps")
@@ -128,7 +130,9 @@ async def run(
                     "listening", **{name: str(place) for name, place in places.items() if place}
                 )
                 if store.abandoned:  # not before: a start that is refused says one line only
-                    log.warning("ended broadcasts that a crash left live", count=store.abandoned)
+                    log.warning(
+                        "ended broadcasts that a crash left live", count=len(store.abandoned)
+                    )
                 _greet(settings, listening)
                 if settings.demo:
                     process_nursery.start_soon(origin.run_demo, listening)
@@ -222,6 +226,7 @@ class _Origin:
             audience=audience,
             events=events,
             health=health,
+            hook_key=_hook_key(settings),
         )
         self._http_app = App(
             live=live,
@@ -271,6 +276,7 @@ class _Origin:
         self._ingest.drain()
         anybody_live = self._broadcasts.end_all("server stopping")
         await self._broadcasts.settled()
+        await self._platform.drain()
         self._rtmp_scope.cancel(reason="server stopping")
         self._chat.crowd.drain()
         if anybody_live:
@@ -374,6 +380,13 @@ def _admin_token(settings: Settings) -> AdminToken:
         return AdminToken(settings.admin_token)
     try:
         return load_or_create_admin_token(settings.data / ADMIN_TOKEN_NAME)
+    except StoreError as error:
+        raise StartupError(str(error)) from error
+
+
+def _hook_key(settings: Settings) -> bytes:
+    try:
+        return load_or_create_key(settings.data / HOOK_KEY_NAME)
     except StoreError as error:
         raise StartupError(str(error)) from error
 

@@ -44,7 +44,7 @@ class OriginBackend:
         broadcasts: Their broadcasts.
         admin_token: The token that may do everything.
         viewers: How many watch a stream now, by its id.
-        events: Where a removal is told; None: nowhere.
+        events: Where creations, changes and removals are told; None: nowhere.
     """
 
     def __init__(
@@ -71,6 +71,9 @@ class OriginBackend:
                 chat_enabled=request.chat_enabled,
                 recording_enabled=request.recording_enabled,
             )
+        self._events.emit(
+            "stream.created", stream.id, title=stream.title, broadcasterId=stream.broadcaster_id
+        )
         return CreatedStream(stream_key=key, **msgspec.structs.asdict(self._info(stream)))
 
     async def live_streams(self) -> list[StreamInfo]:
@@ -120,6 +123,14 @@ class OriginBackend:
         except UnknownStreamError:
             raise NoSuchStream from None
         log.info("settings changed", stream=stream_id, settings=sorted(given))
+        if given:
+            self._events.emit(
+                "stream.updated",
+                stream_id,
+                title=stream.title,
+                chatEnabled=stream.chat_enabled,
+                recordingEnabled=stream.recording_enabled,
+            )
         return self._info(stream)
 
     async def delete_stream(self, stream_id: str) -> None:

@@ -4,14 +4,13 @@ The secret that signs tokens is a file in the data folder, made on first start; 
 anybody in any room.
 """
 
-import secrets
 from pathlib import Path
 from typing import Final
 
 import httpx
 
 from control import SqliteStore, StoreError
-from control.secret_file import load_or_create
+from control.secret_file import load_or_create_key
 from edge.backend import Backend
 from edge.chat.crowd import CrowdSettings
 from edge.chat.doorway import ChatSocketSettings
@@ -24,7 +23,6 @@ from origin.broadcast import Broadcasts
 from origin.config import Settings
 
 SECRET_NAME: Final = "chat-secret"
-SECRET_BYTES: Final = 32
 
 MAX_KEY_BYTES: Final = 4096
 """Of the PEM file of a public key."""
@@ -111,11 +109,6 @@ def make_webhook(settings: Settings) -> Webhook | None:
 
 def _secret(path: Path) -> bytes:
     try:
-        secret = bytes.fromhex(load_or_create(path, lambda: secrets.token_hex(SECRET_BYTES)))
+        return load_or_create_key(path)
     except StoreError as error:
         raise StartupError(str(error)) from error
-    except ValueError:
-        secret = b""
-    if len(secret) != SECRET_BYTES:
-        raise StartupError(f"{path}: holds no secret; delete it to get a new one")
-    return secret

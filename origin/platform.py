@@ -23,6 +23,8 @@ from origin.broadcast import Broadcasts
 from origin.health.api import HealthApi
 from origin.health.live_events import LiveEvents
 from origin.health.monitor import HealthMonitor
+from origin.hooks.api import HooksApi
+from origin.hooks.service import Hooks
 from origin.relay.service import Relaying
 
 
@@ -39,6 +41,7 @@ class Platform:
         audience: Who watches.
         events: What happens.
         health: How broadcasts fare.
+        hook_key: Of which the secrets of webhooks are made.
     """
 
     def __init__(
@@ -53,11 +56,16 @@ class Platform:
         audience: Audience,
         events: EventBus,
         health: HealthMonitor,
+        hook_key: bytes,
     ) -> None:
         self._health = health
         live_events = LiveEvents(events)
         health.on_figures = live_events.tell_figures
         self._audience = audience
+        self._abandoned = store.abandoned
+        self._events = events
+        self.hooks = Hooks(store=store.hooks, events=events, key=hook_key)
+        """Who is told of events; `hooks.figures()` says how that goes."""
         self._key_watch = KeyWatch(store=store, broadcasts=broadcasts, clock=time.time)
         self.access = access = OriginAccess(
             store=store, admin_token=admin_token, guesses=guesses, is_live=broadcasts.is_live
@@ -70,6 +78,7 @@ class Platform:
                 *relays.operations,
                 *audience.operations,
                 *HealthApi(health, live_events).operations,
+                *HooksApi(self.hooks).operations,
             ],
         )
         """The rows of the API that the parts bring."""
@@ -80,4 +89,21 @@ class Platform:
             await nursery.start(self._key_watch.run)
             await nursery.start(self._audience.run)
             await nursery.start(self._health.run)
+            await nursery.start(self.hooks.run)
+            self._tell_abandoned()
             task_status.started()
+
+    async def drain(self) -> None:
+        """Return when all that has happened is stored for webhooks; the caller bounds it."""
+        await self.hooks.drain()
+
+    def _tell_abandoned(self) -> None:
+        """Tell the end of broadcasts that the last process left live when it was killed."""
+        for stream in self._abandoned:
+            self._events.emit(
+                "stream.ended",
+                stream.id,
+                reason="the server stopped without a word",
+                startedAt=None if stream.started_at is None else round(stream.started_at * 1000),
+                endedAt=None if stream.ended_at is None else round(stream.ended_at * 1000),
+            )

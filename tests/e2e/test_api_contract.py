@@ -72,12 +72,14 @@ BODIES: dict[str, Any] = {
     "postMessage": {"content": "hello"},
     "createChatToken": {"userId": "ann", "username": "Ann"},
     "changeChatSettings": {},
+    "createHook": {"url": "http://127.0.0.1:9/", "events": ["stream.*"]},
+    "changeHook": {},
 }
 """A body for each operation that needs one."""
 
 MISSING = dict.fromkeys(
-    ("keyId", "tokenId", "messageId", "userId", "quality", "name"), "zzzzzzzzzzzz"
-)
+    ("keyId", "tokenId", "messageId", "userId", "quality", "name", "hookId"), "zzzzzzzzzzzz"
+) | {"deliveryId": "1"}
 """Names of what is not there: who may ask learns that (404)."""
 
 LET_IN = {200, 201, 202, 204, 404, 409, 426, 429}

@@ -11,6 +11,7 @@ from edge.events import EventBus
 from edge.http.rows import HEALTH, METRICS, player_operations
 from origin.health.api import HealthApi
 from origin.health.live_events import LiveEvents
+from origin.hooks.api import HooksApi
 from origin.relay.http_flv import HttpFlv
 
 
@@ -31,4 +32,5 @@ def every_row() -> list[Operation]:
         *player_operations(),
         HEALTH,
         METRICS,
+        *HooksApi(nothing).operations,
     ]
