@@ -107,7 +107,8 @@ class Poster:
                             scope.cancel(reason="the answer is too long")
                         else:
                             pieces.append(piece)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
+                # Names that cannot be looked up are not all turned into errors of httpx.
                 raise PostError(_say(error)) from None
         if size_bytes > MAX_ANSWER_BYTES:
             raise PostError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
@@ -129,6 +130,8 @@ def check_url(url: str) -> None:
         raise ValueError("not a URL") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ValueError("must be http://HOST... or https://HOST...")
+    if parsed.port is not None and not 0 < parsed.port < 65536:
+        raise ValueError("no such port")
 
 
 def _say(error: Exception) -> str:
