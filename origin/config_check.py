@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from control import StoreError, load_or_create_admin_token
+from control.secret_file import KEY_BYTES
 from edge.config import NodeSettings
 from edge.http.tls import Certificate, CertificateError
 from edge.process.address import Address
@@ -33,7 +34,7 @@ from edge.process.errors import ConfigError, StartupError
 from edge.process.listeners import open_listeners
 from edge.process.settings import Sources, is_secret
 from origin.app import ADMIN_TOKEN_NAME, DATABASE_NAME
-from origin.chat import SECRET_BYTES, make_keyring, make_webhook
+from origin.chat import make_keyring, make_webhook
 from origin.config import Settings
 from origin.slate.clip import SlateError, check_file
 from origin.transcode.machine import usable_cores
@@ -157,7 +158,7 @@ def _data(look: _Look) -> Iterator[Finding]:
 def _chat(look: _Look) -> Iterator[Finding]:
     settings = look.settings
     tries: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("chat_public_key", partial(make_keyring, settings, bytes(SECRET_BYTES))),
+        ("chat_public_key", partial(make_keyring, settings, bytes(KEY_BYTES))),
         ("chat_webhook", partial(make_webhook, settings)),
     )
     for name, make in tries:
