@@ -21,7 +21,8 @@ from control.access_sqlite import SqliteAccessStore
 from control.audience_sqlite import SqliteAudienceStore
 from control.chat_sqlite import SqliteChatStore
 from control.database import Database, open_database, store_error
-from control.errors import StoreError, UnknownStreamError
+from control.errors import ControlError, StoreError, UnknownStreamError
+from control.figures import StoreFigures
 from control.hook_sqlite import SqliteHookStore
 from control.keys import is_stream_id, is_stream_key
 from control.model import Relays, Stream, StreamStatus
@@ -44,6 +45,7 @@ class SqliteStore(trio.abc.AsyncResource):
         recordings: The `RecordingStore`, likewise.
         audience: The `AudienceStore`, likewise.
         hooks: The `HookStore`, likewise.
+        figures: What all of them have done so far.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class SqliteStore(trio.abc.AsyncResource):
         self.recordings = SqliteRecordingStore(self._run)
         self.audience = SqliteAudienceStore(self._run)
         self.hooks = SqliteHookStore(self._run, clock)
+        self.figures = StoreFigures()
         self._path = path
         self._database = database
         self._clock = clock
@@ -100,6 +103,11 @@ class SqliteStore(trio.abc.AsyncResource):
 
         database, abandoned = await trio.to_thread.run_sync(prepare)
         return cls(path, database, abandoned=abandoned, clock=clock)
+
+    @property
+    def waiting(self) -> int:
+        """Queries that wait for their turn."""
+        return self._turn.statistics().tasks_waiting
 
     async def aclose(self) -> None:
         """Close the file and give up its ownership; later calls raise `StoreError`. Idempotent.
@@ -213,7 +221,18 @@ class SqliteStore(trio.abc.AsyncResource):
             except sqlite3.Error as error:
                 raise store_error(self._path, error) from error
 
-        return await trio.to_thread.run_sync(work, abandon_on_cancel=False, limiter=self._turn)
+        began_s, failed = trio.current_time(), True
+        try:
+            result = await trio.to_thread.run_sync(
+                work, abandon_on_cancel=False, limiter=self._turn
+            )
+            failed = False
+            return result
+        except (ControlError, trio.Cancelled) as error:  # what was asked cannot be, or nobody asks
+            failed = isinstance(error, StoreError)
+            raise
+        finally:
+            self.figures.note(trio.current_time() - began_s, failed=failed)
 
 
 def _require_id(stream_id: str) -> None:

@@ -25,6 +25,7 @@ import trio
 from edge.edge_settings import EdgeSettings
 from edge.edge_store import EdgeStore
 from edge.http.messages import Answer, Call, HttpError, Request
+from edge.http.readiness import ready_response
 from edge.http.response import (
     PREFLIGHT,
     Response,
@@ -46,8 +47,6 @@ _TEXT = re.compile(r"[\x20-\x7e\t]*")  # of fields that are passed on
 _MAX_VIA_CHARS = 1024  # of some forty nodes: a ring in all but name
 
 _HEALTH = json_response(200, {"status": "ok"})
-_READY = json_response(200, {"status": "ready"})
-_NOT_READY = error_response(503, "no upstream can be reached", extra={"Retry-After": "1"})
 _LOOP = error_response(508, "this request has been here before: edges ask each other in a ring")
 _FULL = error_response(503, "this node takes no new viewers now", extra={"Retry-After": "5"})
 
@@ -104,6 +103,11 @@ class EdgeApp:
     def is_reachable(self) -> bool:
         """Whether an upstream is healthy, as far as is known."""
         return self._upstreams.is_reachable
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong with the upstreams; None: nothing."""
+        return None if self.is_reachable else "no upstream can be reached"
 
     @property
     def counters(self) -> EdgeCounters:
@@ -186,7 +190,7 @@ class EdgeApp:
         return self._store.master(f"/api/streams/{stream_id}", query, via)
 
     def _is_ready(self) -> Response:
-        return _READY if self._upstreams.is_reachable else _NOT_READY
+        return ready_response({"upstream": self.trouble})
 
     async def _pass_on(self, request: Request, body: bytes) -> Response:
         """Ask an upstream; its answer is this request's."""

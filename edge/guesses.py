@@ -30,6 +30,8 @@ class Guesses:
 
     def __init__(self) -> None:
         self._budgets: OrderedDict[str, Budget] = OrderedDict()
+        self.wrong = 0
+        """Wrong credentials so far, those from this machine too."""
 
     def __len__(self) -> int:
         """How many networks are remembered."""
@@ -47,6 +49,7 @@ class Guesses:
 
     def note_wrong(self, address: str, now_s: float) -> None:
         """A credential from there opened nothing."""
+        self.wrong += 1
         if is_local(address):
             return
         network = network_of(address)

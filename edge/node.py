@@ -33,7 +33,8 @@ import trio
 from edge.board import Board
 from edge.config import NodeSettings
 from edge.edge_app import EdgeApp
-from edge.http.response import Response, error_response, json_response
+from edge.http.readiness import ready_response
+from edge.http.response import Response
 from edge.http.server import Figures, serve_http
 from edge.http.tls import Certificate, CertificateError
 from edge.node_metrics import COLUMNS, NodeMetrics, Sources, row_of
@@ -46,8 +47,6 @@ from edge.worker_pipe import FAREWELL, READY, REFUSED, LineReader, WorkerOrder
 
 WATCH_S: Final = 1.0
 """Between two looks at the load."""
-
-_READY: Final = json_response(200, {"status": "ready"})
 
 log = structlog.get_logger("worker")
 
@@ -143,16 +142,14 @@ class Worker:
 
     def readiness(self) -> Response:
         """Answer `/ready`: 200, or 503 and every reason why new viewers should go elsewhere."""
-        reasons = []
-        if self._is_leaving:
-            reasons.append("draining")
-        if not self._app.is_reachable:
-            reasons.append("no upstream can be reached")
-        if self._shedding.reason is not None:
-            reasons.append(f"no new viewers: too much load ({self._shedding.reason})")
-        if not reasons:
-            return _READY
-        return error_response(503, "; ".join(reasons), extra={"Retry-After": "1"})
+        load = self._shedding.reason
+        return ready_response(
+            {
+                "running": "draining" if self._is_leaving else None,
+                "upstream": self._app.trouble,
+                "load": None if load is None else f"no new viewers: too much load ({load})",
+            }
+        )
 
     async def _told(self, lines: LineReader) -> None:
         """Return when the supervisor wants the end."""

@@ -7,13 +7,15 @@
       |- transcoding.run       one task per broadcast that has a ladder, and its worker process
       |- slates.run            one task per broadcast whose publisher is awaited (origin/slate)
       |- relaying.run          one task per connection to another server (origin/relay)
+      |- observer.run          looks at it all, for /metrics and /ready (origin/observe)
       |- platform.run          what serves the API beside broadcasts (origin/platform)
       |- serve_http            listeners, one task per viewer connection
       |- RtmpServer.serve      listeners, one task per publisher
       |- demo                  a child process, on request
       '- signals               SIGTERM, SIGINT: begin the stop
 
-A stop is graceful and bounded by ``drain_timeout_s``, in this order: broadcasts end, so that every
+A stop begins with ``farewell_s`` in which only `/ready` knows of it. Then it is graceful and
+bounded by ``drain_timeout_s``, in this order: broadcasts end, so that every
 viewer gets the last parts and then ENDLIST; publishers are disconnected; HTTP answers what it
 holds; the store closes. A second signal cuts it short.
 
@@ -58,6 +60,7 @@ from origin.health.monitor import HealthMonitor
 from origin.health.rules import limits_of
 from origin.ingest import Ingest, IngestSettings
 from origin.metrics import TranscodeMetrics
+from origin.observe.observer import Observer
 from origin.platform import Platform
 from origin.relay.service import Relaying
 from origin.relay.tap import Taps
@@ -140,10 +143,12 @@ async def run(
 
                 await anext(signals)
                 log.info("stopping")
+                origin.observer.stop()
+                process_nursery.start_soon(_cut_short, signals, process_nursery.cancel_scope)
+                await trio.sleep(settings.farewell_s)
                 process_nursery.cancel_scope.deadline = (
                     trio.current_time() + settings.drain_timeout_s
                 )
-                process_nursery.start_soon(_cut_short, signals, process_nursery.cancel_scope)
                 await origin.stop()
                 process_nursery.cancel_scope.cancel(reason="drained")
     log.info("stopped")
@@ -230,7 +235,8 @@ class _Origin:
         )
         self._http_app = App(
             live=live,
-            metrics=metrics.render,
+            metrics=lambda: self.observer.metrics(),
+            ready=lambda: self.observer.ready(),
             chat=ChatApi(self._chat, socket_settings(settings), self._platform.access),
             router=self._platform.router,
         )
@@ -246,6 +252,21 @@ class _Origin:
             ),
             tls_context=None if certificate is None else certificate.context,
         )
+        self.observer = Observer(
+            settings,
+            store=store,
+            broadcasts=self._broadcasts,
+            events=events,
+            transcoding=self._transcoding,
+            transcode_metrics=metrics,
+            health=health,
+            audience=audience,
+            guesses=guesses,
+            rtmp=self._rtmp_server,
+            chat=self._chat,
+            live_events=self._platform.live_events,
+        )
+        """What operators see."""
         self._rtmp_scope = trio.CancelScope()
         self._http_stop = trio.Event()
         self._http_done = trio.Event()
@@ -267,8 +288,10 @@ class _Origin:
         await process_nursery.start(self._relaying.run)
         await process_nursery.start(self._chat.run)
         await process_nursery.start(self._platform.run)
-        await process_nursery.start(self._serve_http, http, https)
+        await process_nursery.start(self.observer.run)
+        figures: Figures = await process_nursery.start(self._serve_http, http, https)
         await process_nursery.start(self._serve_rtmp, rtmp, rtmps)
+        self.observer.serving(figures)
 
     async def stop(self) -> None:
         """Drain; the caller bounds it."""
@@ -313,6 +336,7 @@ class _Origin:
             tls_context=None if self._certificate is None else self._certificate.context,
             stop=self._http_stop,
             audience=self._audience,
+            tell=self.observer.requests.note,
             task_status=task_status,
         )
         self._http_done.set()

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from control.admin_token import AdminToken
+from edge.http.access_log import Which
 from edge.process.address import Address, parse_address
 from edge.process.errors import ConfigError
 from edge.process.settings import Plan, Sources, Timeout, check_tls, gather, safe_repr
@@ -90,6 +91,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe lines to write."""
+
+    access_log: Which = "none"
+    """Which requests get a line in the log: none, errors (a status from 400 on), sampled (errors
+    and a share of the others), or all; never those of players that the reactor answers."""
+
+    access_log_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
+    """The share, if they are sampled."""
+
+    metrics_streams: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 200
+    """Live streams that have figures of their own in `/metrics`; the others are "other"."""
+
+    min_free_disk_mb: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 256
+    """Room that the data folder must have, MiB, or `/ready` says no."""
+
+    farewell_s: Annotated[float, msgspec.Meta(ge=0, le=300)] = 0.0
+    """From a stop by SIGTERM or SIGINT to its begin, seconds: `/ready` says no and all else goes
+    on, so that a balancer looks elsewhere first."""
 
     admin_token: str | None = None
     """The admin's bearer token; it has no flag. None: DATA/admin-token, made on first start."""

@@ -139,15 +139,19 @@ class Ingest:
         Cancellation: before the stream is taken, or not at all.
         """
         if not self._guesses.may_try(peer.address, trio.current_time()):
-            raise PublishDeniedError("too many wrong stream keys; try again in a minute")
+            raise PublishDeniedError(
+                "too many wrong stream keys; try again in a minute", code="tooManyGuesses"
+            )
         try:
             known = await self._keys.find_key(key)
         except StoreError as error:
             log.error("cannot look up a stream key", reason=str(error))
-            raise PublishDeniedError("the stream key cannot be checked now") from error
+            raise PublishDeniedError(
+                "the stream key cannot be checked now", code="storeFailed"
+            ) from error
         if known is None:
             self._guesses.note_wrong(peer.address, trio.current_time())
-            raise PublishDeniedError("unknown stream key")
+            raise PublishDeniedError("unknown stream key", code="unknownKey")
         await self._await_vacancy(known.stream_id)
         return self.take(known.stream_id, peer, key=known)
 
@@ -163,9 +167,9 @@ class Ingest:
             As `admit`.
         """
         if self._is_draining:
-            raise NoRoomError("the server is stopping; try again in a minute")
+            raise NoRoomError("the server is stopping; try again in a minute", code="stopping")
         if self._publishers >= self._settings.max_publishers:
-            raise NoRoomError("the server is full")
+            raise NoRoomError("the server is full", code="full")
         try:
             publication = Publication(
                 stream_id,
@@ -180,7 +184,7 @@ class Ingest:
                 on_end=self._note_end,
             )
         except AlreadyLiveError as error:
-            raise PublishDeniedError(str(error)) from error
+            raise PublishDeniedError(str(error), code="busy") from error
         self._publishers += 1
         return publication
 

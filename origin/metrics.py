@@ -1,34 +1,25 @@
-"""What Prometheus is told: figures of transcoding, by broadcast and rendition.
+"""What Prometheus is told of transcoding, by broadcast and rendition.
 
-The supervisor of the workers calls the methods of `TranscodeMetrics`; each only stores numbers. A
-scrape renders what is stored. A stream is known from `admitted` or `worker_started` to `forget`;
-what is said of one that is not known is passed over, so that a late report brings nothing back. The
-number of series is thus bounded by live streams times the rungs of a ladder. Labels are stream ids
-and names of renditions, which the public API tells too, and never a secret.
-
-Anybody may ask for ``/metrics``, so a rendering serves for `RENDER_INTERVAL_S`: asking often costs
-us nothing.
+The supervisor of the workers calls the methods of `TranscodeMetrics`; each only stores numbers.
+`origin.observe` renders them, with all else that is told. A stream is known from `admitted` or
+`worker_started` to `forget`; what is said of one that is not known is passed over, so that a late
+report brings nothing back. The number of series is thus bounded by the streams that have series of
+their own (`TranscodeMetrics.names`) times the rungs of a ladder. Labels are stream ids and names of
+renditions, which the public API tells too, and never a secret.
 
 Counters survive a worker: each restart begins at zero, and what it counts is added to what its
 predecessors had.
 
-Imports prometheus-client; nothing else of ours.
-
-Spec: Prometheus text format 0.0.4; https://prometheus.io/docs/practices/naming.
+Imports prometheus-client; nothing else of ours. Spec: https://prometheus.io/docs/practices/naming.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
-import trio
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-
-RENDER_INTERVAL_S: Final = 1.0
-"""How long a rendering serves. Scrapes are 15 s apart; a few thousand series take some 10 ms."""
 
 RESTART_REASONS: Final = frozenset(
     {"crash", "hang", "memory", "bitstream", "protocol", "lag", "config"}
@@ -36,8 +27,6 @@ RESTART_REASONS: Final = frozenset(
 """Values of the label ``reason``; any other becomes "other"."""
 
 _PREFIX: Final = "headrace_transcode_"
-_STREAM: Final = ("stream",)
-_RENDITION: Final = ("stream", "rendition")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,31 +90,16 @@ class _Stream:
 
 
 class TranscodeMetrics(Collector):
-    """The figures, and their rendering. Synchronous; one task at a time.
-
-    Args:
-        clock: Seconds, for the age of a rendering.
+    """The figures. Synchronous; one task at a time.
 
     Cost: a few dictionary look-ups a call.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = trio.current_time) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
+        self.names: Callable[[str], bool] = lambda _stream: True
+        """Whether a stream has series of its own; the others are counted all the same."""
         self._streams: dict[str, _Stream] = {}
         self._capacity: Callable[[], tuple[float, float]] | None = None
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
-        self._rendered = b""
-        self._expires_s = float("-inf")
-
-    def render(self) -> bytes:
-        """All figures as Prometheus' text; what `edge.http.routes.App` serves."""
-        now = self._clock()
-        if now >= self._expires_s:
-            self._rendered = generate_latest(self._registry)
-            self._expires_s = now + RENDER_INTERVAL_S
-        return self._rendered
 
     def watch_capacity(self, ask: Callable[[], tuple[float, float]]) -> None:
         """Show how many cores are bookable and booked; `ask` is called once a rendering."""
@@ -200,12 +174,7 @@ class TranscodeMetrics(Collector):
         return self._streams.setdefault(stream, _Stream())
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family; prometheus-client calls it."""
-        yield from self._machine()
-        yield from self._by_stream()
-        yield from self._by_rendition()
-
-    def _machine(self) -> Iterator[Metric]:
+        """Yield every family, each made when it is asked for."""
         workers = sum(stream.workers for stream in self._streams.values())
         yield GaugeMetricFamily(_PREFIX + "workers", "Worker processes.", workers)
         if self._capacity is not None:
@@ -216,65 +185,87 @@ class TranscodeMetrics(Collector):
             yield GaugeMetricFamily(
                 _PREFIX + "booked_cores", "Cores that broadcasts have booked.", booked
             )
-
-    def _by_stream(self) -> Iterator[Metric]:
-        decoded = _counter("decoded_frames", "Pictures decoded.", _STREAM)
-        errors = _counter("decode_errors", "Errors of the decoder.", _STREAM)
-        restarts = _counter("restarts", "Workers that had to be replaced.", ("stream", "reason"))
-        level = _gauge("level", "How far transcoding was cut back; 0: not at all.", _STREAM)
-        black = _gauge("black", "1: the picture is black.", _STREAM)
-        frozen = _gauge("frozen", "1: the picture does not move.", _STREAM)
-        silent = _gauge("silent", "1: the sound is silent.", _STREAM)
-        drift = _gauge("av_drift_seconds", "Audio behind video; negative: ahead.", _STREAM)
-        memory = _gauge("worker_resident_bytes", "Memory of the worker.", _STREAM)
-        for name, stream in self._streams.items():
-            labels = [name]
-            report = stream.report
-            level.add_metric(labels, stream.level)
-            decoded.add_metric(labels, stream.earlier_decoded + (report.decoded if report else 0))
-            errors.add_metric(
-                labels, stream.earlier_errors + (report.decode_errors if report else 0)
-            )
+        named = [(name, one) for name, one in self._streams.items() if self.names(name)]
+        for family, of_stream in _BY_STREAM:
+            metric = family.make()
+            for name, stream in named:
+                value = of_stream(stream)
+                if value is not None:
+                    metric.add_metric([name], value)
+            yield metric
+        restarts = _counter("restarts", "Workers that had to be replaced.").make("stream", "reason")
+        for name, stream in named:
             for reason, count in stream.restarts.items():
                 restarts.add_metric([name, reason], count)
-            if report is not None:
-                black.add_metric(labels, report.black)
-                frozen.add_metric(labels, report.frozen)
-                memory.add_metric(labels, report.resident_bytes)
-                if report.silent is not None:
-                    silent.add_metric(labels, report.silent)
-                if report.av_drift_s is not None:
-                    drift.add_metric(labels, report.av_drift_s)
-        yield from (decoded, errors, restarts, level, black, frozen, silent, drift, memory)
-
-    def _by_rendition(self) -> Iterator[Metric]:
-        frames = _counter("frames", "Pictures encoded.", _RENDITION)
-        dropped = _counter("frames_dropped", "Pictures that were not encoded.", _RENDITION)
-        gaps = _counter("gaps", "Parts and segments marked as gaps.", _RENDITION)
-        lag = _gauge("lag_seconds", "Newest picture in minus newest picture out.", _RENDITION)
-        speed = _gauge(
-            "encode_speed_ratio", "Media seconds that a second of encoding yields.", _RENDITION
-        )
-        shed = _gauge("shed", "1: switched off to keep up.", _RENDITION)
-        left_out = _gauge("left_out", "1: the machine has no room for it.", _RENDITION)
-        for name, stream in self._streams.items():
-            for rendition, rung in stream.rungs.items():
-                labels = [name, rendition]
-                frames.add_metric(labels, rung.earlier_frames + rung.frames)
-                dropped.add_metric(labels, rung.earlier_dropped + rung.dropped)
-                gaps.add_metric(labels, rung.gaps)
-                shed.add_metric(labels, rung.shed)
-                left_out.add_metric(labels, rung.left_out)
-                if rung.lag_s is not None:
-                    lag.add_metric(labels, rung.lag_s)
-                if rung.speed_ratio is not None:
-                    speed.add_metric(labels, rung.speed_ratio)
-        yield from (frames, dropped, gaps, lag, speed, shed, left_out)
+        yield restarts
+        for family, of_rung in _BY_RENDITION:
+            metric = family.make("stream", "rendition")
+            for name, stream in named:
+                for rendition, rung in stream.rungs.items():
+                    value = of_rung(rung)
+                    if value is not None:
+                        metric.add_metric([name, rendition], value)
+            yield metric
 
 
-def _gauge(name: str, text: str, labels: Sequence[str]) -> GaugeMetricFamily:
-    return GaugeMetricFamily(_PREFIX + name, text, labels=labels)
+class _Family(NamedTuple):
+    name: str
+    text: str
+    kind: type[CounterMetricFamily] | type[GaugeMetricFamily]
+
+    def make(self, *labels: str) -> CounterMetricFamily | GaugeMetricFamily:
+        """Begin one, with these labels."""
+        return self.kind(_PREFIX + self.name, self.text, labels=labels or ("stream",))
 
 
-def _counter(name: str, text: str, labels: Sequence[str]) -> CounterMetricFamily:
-    return CounterMetricFamily(_PREFIX + name, text, labels=labels)  # it adds "_total"
+def _gauge(name: str, text: str) -> _Family:
+    return _Family(name, text, GaugeMetricFamily)
+
+
+def _counter(name: str, text: str) -> _Family:
+    return _Family(name, text, CounterMetricFamily)  # it adds "_total"
+
+
+def _reported(take: Callable[[WorkerFigures], float | None]) -> Callable[[_Stream], float | None]:
+    """Something of the report of the worker that runs."""
+    return lambda stream: None if stream.report is None else take(stream.report)
+
+
+# What there is of a stream, and of a rendition; None: nothing now.
+_BY_STREAM: Final[Sequence[tuple[_Family, Callable[[_Stream], float | None]]]] = (
+    (
+        _counter("decoded_frames", "Pictures decoded."),
+        lambda it: it.earlier_decoded + (it.report.decoded if it.report else 0),
+    ),
+    (
+        _counter("decode_errors", "Errors of the decoder."),
+        lambda it: it.earlier_errors + (it.report.decode_errors if it.report else 0),
+    ),
+    (_gauge("level", "How far transcoding was cut back; 0: not at all."), lambda it: it.level),
+    (_gauge("black", "1: the picture is black."), _reported(lambda it: it.black)),
+    (_gauge("frozen", "1: the picture does not move."), _reported(lambda it: it.frozen)),
+    (_gauge("silent", "1: the sound is silent."), _reported(lambda it: it.silent)),
+    (
+        _gauge("av_drift_seconds", "Audio behind video; negative: ahead."),
+        _reported(lambda it: it.av_drift_s),
+    ),
+    (
+        _gauge("worker_resident_bytes", "Memory of the worker."),
+        _reported(lambda it: it.resident_bytes),
+    ),
+)
+_BY_RENDITION: Final[Sequence[tuple[_Family, Callable[[_Rung], float | None]]]] = (
+    (_counter("frames", "Pictures encoded."), lambda it: it.earlier_frames + it.frames),
+    (
+        _counter("frames_dropped", "Pictures that were not encoded."),
+        lambda it: it.earlier_dropped + it.dropped,
+    ),
+    (_counter("gaps", "Parts and segments marked as gaps."), lambda it: it.gaps),
+    (_gauge("lag_seconds", "Newest picture in minus newest picture out."), lambda it: it.lag_s),
+    (
+        _gauge("encode_speed_ratio", "Media seconds that a second of encoding yields."),
+        lambda it: it.speed_ratio,
+    ),
+    (_gauge("shed", "1: switched off to keep up."), lambda it: it.shed),
+    (_gauge("left_out", "1: the machine has no room for it."), lambda it: it.left_out),
+)

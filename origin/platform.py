@@ -59,7 +59,8 @@ class Platform:
         hook_key: bytes,
     ) -> None:
         self._health = health
-        live_events = LiveEvents(events)
+        self.live_events = live_events = LiveEvents(events)
+        """Who listens to them, and what they are told."""
         health.on_figures = live_events.tell_figures
         self._audience = audience
         self._abandoned = store.abandoned

@@ -83,6 +83,18 @@ class ChatSettings:
     crowd: CrowdSettings = field(default_factory=CrowdSettings)
 
 
+@dataclass(slots=True)
+class ChatFigures:
+    """Counts since the start."""
+
+    messages: int = 0
+    """That everybody saw."""
+    held: int = 0
+    """That wait for a moderator, or did."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Messages, joins and orders, by the protocol's error codes."""
+
+
 class ChatService:
     """All rooms of a process.
 
@@ -116,6 +128,8 @@ class ChatService:
         self.clock_ms = clock_ms
         self._stream_time_s = stream_time_s
         self._webhook = webhook
+        self.figures = ChatFigures()
+        """What was said and refused so far."""
         self._rooms: dict[str, Room] = {}
         self._left_s: dict[str, float] = {}  # since when a room has nobody in it
         self._opening: dict[str, trio.Event] = {}
@@ -144,6 +158,11 @@ class ChatService:
             await trio.sleep_forever()
         finally:
             await webhook.aclose()
+
+    @property
+    def rooms(self) -> int:
+        """Rooms in memory."""
+        return len(self._rooms)
 
     # -- rooms
 
@@ -210,6 +229,7 @@ class ChatService:
                 raise ChatError("unavailable", "too many connections from your address", 30.0)
         except (ChatError, BackendError) as error:
             failure = error if isinstance(error, ChatError) else _as_chat_error(error)
+            self.figures.refused[failure.code] += 1
             return Refused(
                 payload=protocol.error(failure),
                 is_final=failure.code in ("banned", "chatDisabled", "unavailable"),
@@ -273,10 +293,14 @@ class ChatService:
         Raises:
             ChatError: It was refused.
         """
-        verdict = room.weigh(who, content, self.clock_ms())
-        if self._webhook is not None:
-            verdict = await self._ask(room, who, verdict)
-        return self._let_pass(room, who, verdict, client_id)
+        try:
+            verdict = room.weigh(who, content, self.clock_ms())
+            if self._webhook is not None:
+                verdict = await self._ask(room, who, verdict)
+            return self._let_pass(room, who, verdict, client_id)
+        except ChatError as error:
+            self.figures.refused[error.code] += 1
+            raise
 
     def _let_pass(
         self, room: Room, who: Identity, verdict: Accept | Hold, client_id: str | None
@@ -287,6 +311,7 @@ class ChatService:
             message = room.post(
                 who, verdict.content, now_ms, stream_time_s=stream_time_s, client_id=client_id
             )
+            self.figures.messages += 1
             return message, True
         message = room.hold(
             who,
@@ -296,6 +321,7 @@ class ChatService:
             stream_time_s=stream_time_s,
             client_id=client_id,
         )
+        self.figures.held += 1
         return message, False
 
     async def _ask(self, room: Room, who: Identity, verdict: Accept | Hold) -> Accept | Hold:
@@ -339,6 +365,7 @@ class ChatService:
             else:
                 moderate(member.room, member.who, frame, self.clock_ms())
         except ChatError as error:
+            self.figures.refused[error.code] += 1
             self.crowd.send(member.tag, protocol.error(error, client_id=client_id))
 
     def _obey(self, member: "_Member", content: str) -> str | None:

@@ -49,6 +49,7 @@ from edge.http.messages import (
 )
 from edge.http.representation import represent
 from edge.http.response import DateLine, Response, error_response
+from edge.http.served import LEFT, Served, Tell, tell_nobody
 from edge.http.settings import HttpSettings
 from edge.http.watching import has_token, note_request, pass_of
 
@@ -72,6 +73,8 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # States of the peer's side in which its request is complete.
 _FULLY_READ = (h11.DONE, h11.MUST_CLOSE, h11.MIGHT_SWITCH_PROTOCOL)  # type: ignore[attr-defined]
 
+_GONE = (ClientLeft, trio.BrokenResourceError, trio.ClosedResourceError)
+
 # h11's own text repeats the offending line, and in that there may be a credential.
 _MALFORMED = error_response(400, "malformed HTTP request")
 
@@ -89,6 +92,8 @@ class HttpConnection:
         adopt: Offered the stream, what was read of the next request, and what the last one admits
             to; if it says True, somebody else serves the connection from there.
         audience: Told of each request that says something of a viewer.
+        tell: Told what became of each request, but for those with which the connection was given
+            away.
     """
 
     def __init__(
@@ -102,6 +107,7 @@ class HttpConnection:
         received: bytes = b"",
         adopt: Callable[[trio.abc.Stream, bytes, Pass | None], bool] | None = None,
         audience: Audience = NOBODY_LISTENS,
+        tell: Tell = tell_nobody,
     ) -> None:
         self.id = next_connection_id()
         """Names this connection in the logs; unique in the process."""
@@ -121,6 +127,7 @@ class HttpConnection:
         self._adopt = adopt
         self._audience = audience
         self._last: Request | None = None  # if it had a token: that may admit the next ones
+        self._tell = tell
         self._budget = Budget(settings.requests_burst, settings.requests_per_s)
 
     async def run(self) -> None:
@@ -131,7 +138,7 @@ class HttpConnection:
         try:
             while await self._serve_one():
                 pass
-        except (ClientLeft, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        except _GONE as error:
             _logger.debug("http connection lost", connection=self.id, reason=str(error))
         except Exception:
             _logger.exception("http connection failed", connection=self.id)
@@ -173,10 +180,12 @@ class HttpConnection:
     async def _serve_one(self) -> bool:
         """Answer one request; say whether another may follow."""
         request = Request("", "")
+        began_s, was_held = trio.current_time(), False
         try:
             head = await self._read_head()
             if head is None:
                 return False
+            began_s = trio.current_time()
             self._served += 1
             if not self._budget.spend(trio.current_time()):
                 self._draining = True  # this is the last answer
@@ -187,6 +196,7 @@ class HttpConnection:
             if type(answer) is Response:
                 response = answer
             elif type(answer) is Hold:
+                was_held = True
                 response = await self._wait(answer)
             elif type(answer) is Call:
                 response = await self._call(answer, request)
@@ -198,7 +208,8 @@ class HttpConnection:
             response = error_answer(error)
         except h11.RemoteProtocolError as error:
             response = _malformed(error)
-        except (ClientLeft, trio.BrokenResourceError, trio.ClosedResourceError):
+        except _GONE:
+            self._told(request, None, began_s, was_held)
             raise
         except Exception:
             _logger.exception(
@@ -207,7 +218,32 @@ class HttpConnection:
             response = OUR_FAULT
         response = represent(response, request)
         note_request(self._audience, request, response.status)
-        return await self._finish(response, head_only=request.method == "HEAD")
+        try:
+            may_go_on = await self._finish(response, head_only=request.method == "HEAD")
+        except _GONE:
+            self._told(request, None, began_s, was_held)
+            raise
+        self._told(request, response, began_s, was_held)
+        return may_go_on
+
+    def _told(
+        self, request: Request, response: Response | None, began_s: float, was_held: bool
+    ) -> None:
+        """Tell what became of a request; None: its client has left, if it ever was one."""
+        if response is None and not request.method:
+            return
+        has_body = response is not None and request.method != "HEAD"
+        self._tell(
+            Served(
+                request=request,
+                status=LEFT if response is None else response.status,
+                size_bytes=response.size_bytes if response is not None and has_body else 0,
+                took_s=trio.current_time() - began_s,
+                http="1.1",
+                connection=self.id,
+                was_held=was_held,
+            )
+        )
 
     async def _read_head(self) -> h11.Request | None:
         """Return the next request; None if the peer is done or silent, or there is none for us."""

@@ -56,6 +56,7 @@ from edge.http.messages import (
 )
 from edge.http.representation import represent
 from edge.http.response import DateLine, Response, error_response
+from edge.http.served import LEFT, Served, Tell, tell_nobody
 from edge.http.settings import HttpSettings
 from edge.http.watching import note_request
 
@@ -82,6 +83,7 @@ class Http2Connection:
         date: Shared by all connections of a server.
         peer: Who is at the other end.
         audience: Told of each request that says something of a viewer.
+        tell: Told what became of each request.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Http2Connection:
         date: DateLine,
         peer: Peer = NOBODY,
         audience: Audience = NOBODY_LISTENS,
+        tell: Tell = tell_nobody,
     ) -> None:
         self.id = next_connection_id()
         """Names this connection in the logs; unique in the process."""
@@ -101,6 +104,7 @@ class Http2Connection:
         self._settings = settings
         self._peer = peer
         self._audience = audience
+        self._tell = tell
         self._date = date
         self._meter = FrameMeter(settings.http2)
         self._h2 = H2Machine(settings.http2)
@@ -198,6 +202,7 @@ class Http2Connection:
         elif isinstance(event, StreamReset):
             stream = self._streams.get(event.stream_id)
             if stream is not None:
+                self._told(stream, LEFT)
                 self._leave(stream)
         elif isinstance(event, WindowUpdated):
             if event.stream_id:
@@ -218,6 +223,7 @@ class Http2Connection:
             self._h2.try_reset(stream.id, ErrorCodes.REFUSED_STREAM)
             return
         self._served += 1
+        stream.began_s = trio.current_time()
         self._streams[stream.id] = stream
         size_bytes = len(request.path) + len(request.query)
         if size_bytes > self._settings.max_target_bytes:
@@ -337,6 +343,21 @@ class Http2Connection:
         if not self._streams:
             self._idle_since_s = trio.current_time()
 
+    def _told(self, stream: Stream, status: int) -> None:
+        """Tell what became of a request: all of its answer is queued, or nobody wants it."""
+        has_body = status != LEFT and stream.request.method != "HEAD"
+        self._tell(
+            Served(
+                request=stream.request,
+                status=status,
+                size_bytes=stream.response.size_bytes if has_body and stream.response else 0,
+                took_s=trio.current_time() - stream.began_s,
+                http="2",
+                connection=self.id,
+                was_held=stream.was_held,
+            )
+        )
+
     def _break_off(self, reason: str) -> None:
         _logger.debug("http connection broken off", connection=self.id, reason=reason)
         self._broken = True
@@ -426,6 +447,8 @@ class Http2Connection:
                     if stream.left_bytes:
                         self._queue.push(stream)
             if not stream.left_bytes:
+                assert stream.response is not None
+                self._told(stream, stream.response.status)
                 self._leave(stream)
                 if not stream.is_complete:  # nobody reads the rest of the request (8.1)
                     self._h2.try_reset(stream.id, ErrorCodes.NO_ERROR)

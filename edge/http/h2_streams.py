@@ -47,6 +47,7 @@ class Stream:
         "_chunks",
         "_on_open",
         "_position",
+        "began_s",
         "body",
         "call",
         "deadline_s",
@@ -60,6 +61,7 @@ class Stream:
         "request",
         "response",
         "scope",
+        "was_held",
     )
 
     def __init__(
@@ -68,6 +70,10 @@ class Stream:
         self.id = stream_id
         self.request = request
         self._on_open = opened
+        self.began_s = 0.0
+        """When its head came, on the Trio clock."""
+        self.was_held = False
+        """Whether it has ever been parked at a gate."""
         self.is_complete = False
         """The client has sent all of its request."""
         self.deadline_s = math.inf
@@ -92,6 +98,7 @@ class Stream:
     def park(self, hold: Hold) -> None:
         """Wait at a gate."""
         self.hold = hold
+        self.was_held = True
         hold.gate.add(self.wake)
 
     def wake(self) -> None:

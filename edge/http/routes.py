@@ -15,7 +15,7 @@ from edge.api.operation import Operation
 from edge.api.router import ApiRouter
 from edge.chat.api import ChatApi
 from edge.http.hls_app import HlsApp
-from edge.http.messages import Answer, HttpError, Request
+from edge.http.messages import Answer, Call, HttpError, Request
 from edge.http.response import (
     PREFLIGHT,
     Response,
@@ -23,7 +23,7 @@ from edge.http.response import (
     json_response,
     make_response,
 )
-from edge.http.rows import HEALTH, METRICS, Alive, player_operations
+from edge.http.rows import HEALTH, METRICS, READY, Alive, player_operations
 from edge.live import LiveStreams
 from edge.process.terminal import program_version
 from edge.web import Pages
@@ -42,8 +42,9 @@ class App:
     Args:
         live: The broadcasts that can be watched here; somebody else fills it.
         pages: The web pages; loaded from the package if None.
-        metrics: Renders the figures of this process for Prometheus, without blocking; None: there
-            are none. Anybody may ask.
+        metrics: Renders the figures of this process for Prometheus; None: there are none. Anybody
+            may ask.
+        ready: Answers `/ready`, without blocking; None: nobody does.
         chat: The calls of chat; None: there is no chat here.
         router: The operations of the API; None: there are none.
     """
@@ -53,7 +54,8 @@ class App:
         *,
         live: LiveStreams,
         pages: Pages | None = None,
-        metrics: Callable[[], bytes] | None = None,
+        metrics: Callable[[], Awaitable[bytes]] | None = None,
+        ready: Callable[[], Response] | None = None,
         chat: ChatApi | None = None,
         router: ApiRouter | None = None,
     ) -> None:
@@ -61,6 +63,7 @@ class App:
         self._hls = HlsApp(live)
         self._pages = Pages.load() if pages is None else pages
         self._metrics = metrics
+        self._ready = ready
         self._chat = chat
         self._router = router
         self._documents = {} if router is None else _documents(self.operations, self._pages)
@@ -74,6 +77,7 @@ class App:
             *player_operations(),
             HEALTH,
             *(() if self._metrics is None else (METRICS,)),
+            *(() if self._ready is None else (READY,)),
         )
 
     def route(self, request: Request) -> Answer:
@@ -101,9 +105,9 @@ class App:
             case ["", "health"]:
                 return _read(request) or self._health()
             case ["", "metrics"] if self._metrics is not None:
-                return _read(request) or make_response(
-                    200, (self._metrics(),), content_type=METRICS_TYPE
-                )
+                return _read(request) or Call(self._show_metrics)
+            case ["", "ready"] if self._ready is not None:
+                return _read(request) or self._ready()
             case ["", "watch", _]:
                 return _read(request) or self._pages.watch
         document = self._documents.get(request.path)
@@ -116,6 +120,10 @@ class App:
         if page is None:
             raise HttpError(404, "not found")
         return _read(request) or page
+
+    async def _show_metrics(self, _request: Request, _body: bytes) -> Response:
+        assert self._metrics is not None
+        return make_response(200, (await self._metrics(),), content_type=METRICS_TYPE)
 
     def _health(self) -> Response:
         return json_response(200, Alive(live_streams=len(self._live)))

@@ -45,6 +45,22 @@ class Alive(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """That can be watched here."""
 
 
+class Check(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that was looked at."""
+
+    ok: bool
+    reason: str | None = None
+    """What is wrong, if anything is."""
+
+
+class Ready(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """The process should get new viewers, and an origin new publishers."""
+
+    status: Literal["ready"] = "ready"
+    checks: dict[str, Check]
+    """By name: `store`, `disk`, ..."""
+
+
 def player_operations() -> Sequence[Operation]:
     """What players ask for."""
     one = "/api/streams/{streamId}"
@@ -91,6 +107,12 @@ def player_operations() -> Sequence[Operation]:
 HEALTH: Final = Operation(
     name="getAlive", method="GET", path="/health", handler=None, tag="process",
     summary="Whether the process runs", answer=Alive,
+)  # fmt: skip
+
+READY: Final = Operation(
+    name="getReady", method="GET", path="/ready", handler=None, tag="process",
+    summary="Whether the process should get new viewers and publishers", answer=Ready,
+    errors=(503,), description="503 has every reason, in `error` and by check in `checks`.",
 )  # fmt: skip
 
 METRICS: Final = Operation(

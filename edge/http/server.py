@@ -27,6 +27,7 @@ from edge.http.h2_connection import Http2Connection
 from edge.http.messages import NOBODY, NOBODY_LISTENS, Application, Audience, Pass, Peer
 from edge.http.network import is_local, network_of, plain_address
 from edge.http.response import DateLine, error_response
+from edge.http.served import Tell, tell_nobody
 from edge.http.settings import HttpSettings
 from edge.http.tls import Connection, ServerContext, TlsConnection
 
@@ -57,6 +58,7 @@ async def serve_http(
     tls_context: Context | None = None,
     stop: trio.Event | None = None,
     audience: Audience | None = None,
+    tell: Tell = tell_nobody,
     task_status: "trio.TaskStatus[Figures]" = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an application until cancelled, or until `stop` is set and the rest has drained.
@@ -70,11 +72,12 @@ async def serve_http(
         stop: Set it for a graceful end: no new connections, current answers are finished, idle
             connections closed, held requests answered 503, all within `drain_timeout_s`.
         audience: Hears who fetches playlists; None: nobody does.
+        tell: Told what became of each request that the reactor does not answer.
         task_status: Reports that connections are being accepted, with what to read figures from.
 
     Cancellation: cuts every connection at once.
     """
-    server = _Server(app, settings or HttpSettings(), audience or NOBODY_LISTENS)
+    server = _Server(app, settings or HttpSettings(), audience or NOBODY_LISTENS, tell)
     async with trio.open_nursery() as nursery:
         await server.start(nursery)
         async with trio.open_nursery() as accept_nursery:
@@ -110,6 +113,16 @@ class Figures(Protocol):
         ...
 
     @property
+    def accepted(self) -> int:
+        """Connections so far."""
+        ...
+
+    @property
+    def turned_away(self) -> int:
+        """Connections so far for which there was no place."""
+        ...
+
+    @property
     def reactor(self) -> "ReactorCounters | None":
         """What the reactor has done so far; None if there is none."""
         ...
@@ -128,8 +141,15 @@ class _Place:
 class _Server:
     """The connections of one `serve_http` call, counted."""
 
-    def __init__(self, app: Application, settings: HttpSettings, audience: Audience) -> None:
+    def __init__(
+        self, app: Application, settings: HttpSettings, audience: Audience, tell: Tell
+    ) -> None:
         self.settings = settings
+        self.accepted = 0
+        """See `Figures`."""
+        self.turned_away = 0
+        """See `Figures`."""
+        self._tell = tell
         self._app = app
         self._audience = audience
         self._date = DateLine()
@@ -196,16 +216,22 @@ class _Server:
                 is_failing = False
                 # Counted here, not in the new task: a burst must not slip through.
                 address = _address_of(stream)
-                if not self._is_full(address):
+                if self._is_full(address):
+                    self.turned_away += 1
+                    await self._turn_away(stream, context)
+                else:
+                    self.accepted += 1
                     tag = next(self._tags)
                     place = self._open[tag] = _Place(network_of(address), self._make_peer(address))
                     self._by_network[place.network] += 1
                     self._begin(self._connect(stream, context, tag), tag)
-                elif context is None and self._refusing < _MAX_REFUSING:
-                    self._refusing += 1
-                    self._nursery.start_soon(self._refuse, stream)
-                else:  # over TLS a refusal in words would cost a handshake
-                    await trio.aclose_forcefully(stream)
+
+    async def _turn_away(self, stream: trio.abc.Stream, context: Context | None) -> None:
+        if context is None and self._refusing < _MAX_REFUSING:
+            self._refusing += 1
+            self._nursery.start_soon(self._refuse, stream)
+        else:  # over TLS a refusal in words would cost a handshake
+            await trio.aclose_forcefully(stream)
 
     def drain(self) -> None:
         """Ask every connection to end after what it is doing."""
@@ -255,6 +281,7 @@ class _Server:
                 date=self._date,
                 peer=peer,
                 audience=self._audience,
+                tell=self._tell,
             )
         return HttpConnection(
             stream,
@@ -265,6 +292,7 @@ class _Server:
             received=received,
             adopt=partial(self._adopt, tag),
             audience=self._audience,
+            tell=self._tell,
         )
 
     def _adopt(

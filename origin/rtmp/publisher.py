@@ -26,6 +26,7 @@ import trio
 
 from origin.rtmp.capabilities import INGESTED
 from origin.rtmp.driver import RtmpDriver
+from origin.rtmp.figures import Ending
 from origin.rtmp.pump import Pump
 from origin.rtmp.tcp_info import TcpFigures, tcp_figures
 from rtmpcore import (
@@ -79,11 +80,20 @@ class Patience:
 
 
 class PublishDeniedError(Exception):
-    """`Admit` says no; ``str(error)`` is the reason, fit for the publisher and for the log."""
+    """`Admit` says no; ``str(error)`` is the reason, fit for the publisher and for the log.
+
+    Args:
+        text: The reason.
+        code: The same in a word of ours, for figures.
+    """
 
     refusal: ClassVar = PublishRefusal.BAD_NAME
     """The code that says it to an encoder. OBS and librtmp stop at each of them and tell their
     user; at a code that they do not know they wait on."""
+
+    def __init__(self, text: str, *, code: str = "refused") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class NoRoomError(PublishDeniedError):
@@ -220,6 +230,10 @@ class PublisherConnection:
         """The stream it published to, once it was admitted."""
         self.reason: str | None = None
         """Why it ended; None while nothing but the server's own end can be why."""
+        self.ending = Ending.STOPPING
+        """The same in a word."""
+        self.refusal: str | None = None
+        """The code with which it was refused, if it was."""
 
     @property
     def silent_s(self) -> float:
@@ -240,10 +254,15 @@ class PublisherConnection:
         """Bytes that came so far."""
         return self._driver.bytes_received
 
-    def conclude(self, reason: str) -> None:
+    @property
+    def is_publishing(self) -> bool:
+        """Whether it feeds a stream now."""
+        return self._sink is not None
+
+    def conclude(self, reason: str, ending: Ending) -> None:
         """Say why it ends; the first reason is the true one, what follows are consequences."""
         if self.reason is None:
-            self.reason = reason
+            self.reason, self.ending = reason, ending
 
     async def run(self) -> None:
         """Serve to the end; `reason` says why it came."""
@@ -254,16 +273,18 @@ class PublisherConnection:
                 await self._converse_or_refuse()
             if scope.cancelled_caught:
                 if self._sink is not None:
-                    self.conclude(f"no media for {settings.publish_timeout_s:g} s")
-                self.conclude(f"not publishing after {settings.handshake_timeout_s:g} s")
+                    self.conclude(f"no media for {settings.publish_timeout_s:g} s", Ending.SILENT)
+                self.conclude(
+                    f"not publishing after {settings.handshake_timeout_s:g} s", Ending.SILENT
+                )
                 if self._farewell is not None:
                     await self._part(self._farewell)
         except RemoteProtocolError as error:
-            self.conclude(f"protocol error: {error}")
+            self.conclude(f"protocol error: {error}", Ending.PROTOCOL)
         except trio.TooSlowError:
-            self.conclude(f"took no reply for {settings.send_timeout_s:g} s")
+            self.conclude(f"took no reply for {settings.send_timeout_s:g} s", Ending.SLOW)
         except (trio.BrokenResourceError, ConnectionError):
-            self.conclude("connection lost")
+            self.conclude("connection lost", Ending.LOST)
         finally:
             self._close_sink()
 
@@ -271,10 +292,11 @@ class PublisherConnection:
         try:
             await self._converse()
         except PublishDeniedError as error:
-            self.conclude(f"refused: {error}")
+            self.conclude(f"refused: {error}", Ending.REFUSED)
+            self.refusal = error.code
             await self._refuse(error.refusal, str(error))
         except PublishStoppedError as error:
-            self.conclude(str(error))
+            self.conclude(str(error), Ending.UNUSABLE)
             await self._refuse(PublishRefusal.REJECTED, str(error))
 
     async def _converse(self) -> None:
@@ -289,12 +311,14 @@ class PublisherConnection:
                 await self._publish(event)
             elif isinstance(event, Play):
                 self._scope.deadline = float("inf")  # whoever serves it has a deadline for writes
-                self.conclude(await self._serve_player(self._driver, event))
+                reason = await self._serve_player(self._driver, event)
+                is_refused = reason.startswith("refused")
+                self.conclude(reason, Ending.REFUSED if is_refused else Ending.CLOSED)
                 return
             elif isinstance(event, Unpublish):
                 self._close_sink(goodbye=True)
                 self._scope.deadline = trio.current_time() + self._settings.handshake_timeout_s
-        self.conclude("closed by the publisher")
+        self.conclude("closed by the publisher", Ending.CLOSED)
 
     def _take(self, event: Event) -> bool:
         """Deal with media at once, and leave what needs a task; the rest means nothing to us."""
@@ -338,7 +362,7 @@ class PublisherConnection:
 
     def disconnect(self, reason: str, *, for_good: bool = False) -> None:
         """See `Peer`."""
-        self.conclude(reason)
+        self.conclude(reason, Ending.ENDED)
         if for_good:
             self._farewell = PublishRefused(
                 stream_id=self._message_stream_id, code=PublishRefusal.DENIED, description=reason

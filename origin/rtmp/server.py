@@ -24,6 +24,7 @@ import structlog
 import trio
 
 from edge.http.tls import ServerContext
+from origin.rtmp.figures import Ending, RtmpFigures
 from origin.rtmp.places import Network, NoPlaceError, Places
 from origin.rtmp.publisher import Admit, Patience, PublisherConnection, ServePlayer, refuse_player
 from origin.rtmp.pump import Pump
@@ -86,11 +87,25 @@ class RtmpServer:
             balancers=self._settings.balancers,
         )
         self._pump = Pump()
+        self._serving: set[PublisherConnection] = set()
+        self.figures = RtmpFigures()
+        """Counts since the start."""
 
     @property
     def connections(self) -> int:
         """Connections now open."""
         return self._places.taken
+
+    @property
+    def publishers(self) -> int:
+        """Of those, the ones that feed a stream."""
+        return sum(connection.is_publishing for connection in self._serving)
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes that came over RTMP since the start, from whoever is connected too."""
+        live = sum(connection.bytes_received for connection in self._serving)
+        return self.figures.received_bytes + live
 
     async def serve(
         self,
@@ -164,24 +179,28 @@ class RtmpServer:
             _TurnedAwayError: It failed, as the log says by now.
         """
         reason: str | None = "server stopping"
+        ending = Ending.STOPPING
         try:
             with self._places.take(address), trio.fail_at(ends_s):
                 result = await step()
             reason = None
             return result
         except NoPlaceError as error:
-            reason = str(error)
+            reason, ending = str(error), Ending.NO_PLACE
         except RemoteProtocolError as error:
-            reason = f"protocol error: {error}"
+            reason, ending = f"protocol error: {error}", Ending.PROTOCOL
         except trio.BrokenResourceError:
-            reason = "connection lost"
+            reason, ending = "connection lost", Ending.LOST
         except trio.TooSlowError:
             reason = f"no RTMP after {self._settings.handshake_timeout_s:g} s"
+            ending = Ending.SILENT
         except Exception:
-            reason = "internal error"
+            reason, ending = "internal error", Ending.INTERNAL
             log.exception("connection failed", address=address)
         finally:
             if reason is not None:
+                self.figures.accepted += 1
+                self.figures.endings[ending] += 1
                 log.info(
                     "connection closed", connection=token_hex(4), address=address, reason=reason
                 )
@@ -195,10 +214,12 @@ class RtmpServer:
             address: The peer's, for the bound per address and the log.
         """
         connection_log = log.bind(connection=token_hex(4), address=address)
+        self.figures.accepted += 1
         try:
             with self._places.take(address):
                 await self._serve_admitted(stream, connection_log, address)
         except NoPlaceError as error:
+            self.figures.endings[Ending.NO_PLACE] += 1
             connection_log.warning("connection closed", reason=str(error))
         finally:
             await trio.aclose_forcefully(stream)
@@ -213,12 +234,18 @@ class RtmpServer:
             stream, self._pump, self._admit, self._play, self._settings, connection_log, address
         )
         started_s = trio.current_time()
+        self._serving.add(publisher)
         try:
             await publisher.run()
         except Exception:
-            publisher.conclude("internal error")
+            publisher.conclude("internal error", Ending.INTERNAL)
             connection_log.exception("connection failed")
         finally:
+            self._serving.discard(publisher)
+            self.figures.received_bytes += publisher.bytes_received
+            self.figures.endings[publisher.ending] += 1
+            if publisher.refusal is not None:
+                self.figures.note_refusal(publisher.refusal)
             connection_log.info(
                 "connection closed",
                 reason=publisher.reason or "server stopping",

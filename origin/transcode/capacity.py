@@ -149,6 +149,11 @@ class Capacity:
         self._bookings: dict[str, _Booking] = {}
 
     @property
+    def broken(self) -> Mapping[str, str]:
+        """Encoders that do not work here, and why; see `Costs`."""
+        return self._costs.broken
+
+    @property
     def bookable_cores(self) -> float:
         """What may be booked in all."""
         return self._bookable

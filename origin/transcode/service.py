@@ -91,6 +91,14 @@ class Transcoding:
         """Longest keyframe interval at which a source is passed through."""
         return self._settings.max_gop_s
 
+    @property
+    def trouble(self) -> str | None:
+        """Why no rung can be encoded, in one sentence; None: some can, or none is to be."""
+        rungs, broken = self._ladder.rungs, self._capacity.broken
+        if not rungs or any(self._ladder.encoder_of(rung) not in broken for rung in rungs):
+            return None
+        return "no encoder of the ladder works here"
+
     def health(self, stream_id: str) -> TranscodeHealth | None:
         """Say how a stream's ladder fares; None: it has none."""
         ladder = self._ladders.get(stream_id)

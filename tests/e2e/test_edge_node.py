@@ -156,7 +156,7 @@ def test_it_serves_what_its_upstream_has_and_tells_how_it_is(tmp_path: Path, ups
         assert get(node, MASTER).body == b"#EXTM3U\n"
         assert get(node, PART.format(7)).body == PART.format(7).encode() * 50
         assert get(node, "/health").status == 200
-        assert readiness(node, 200).json() == {"status": "ready"}
+        assert readiness(node, 200).json()["status"] == "ready"
         assert b"<html" in get(node, "/watch/one").body
 
         def figures() -> bool:
@@ -233,7 +233,9 @@ def test_before_a_stop_a_balancer_is_told(tmp_path: Path, upstream: str) -> None
     with running(tmp_path, upstream, "farewell_s = 1.5") as node:
         readiness(node, 200)
         node.child.send_signal(signal.SIGTERM)
-        assert readiness(node, 503).json() == {"error": "draining", "code": "unavailable"}
+        told = readiness(node, 503).json()
+        assert (told["status"], told["error"]) == ("unready", "draining")
+        assert told["checks"]["upstream"] == {"ok": True}
         assert get(node, MASTER).status == 200
         assert node.child.wait(10) == 0
         node.end()
@@ -249,10 +251,9 @@ def test_past_its_bound_it_refuses_new_viewers_and_serves_the_others(
         for _ in range(10):
             idle.enter_context(socket.create_connection((host, int(port))))
         answer = readiness(node, 503)
-        assert answer.json() == {
-            "error": "no new viewers: too much load (connections)",
-            "code": "unavailable",
-        }
+        assert answer.json()["checks"]["load"]["reason"] == (
+            "no new viewers: too much load (connections)"
+        )
         refused = get(node, MASTER)
         assert (refused.status, refused.headers["retry-after"]) == (503, "5")
         assert get(node, PART.format(1)).status == 200

@@ -1,6 +1,7 @@
 """The whole application over connections: delivery, pages, CORS, cache headers."""
 
 import gzip
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from api_app import make_app
 from http_peers import error_of
 
 from edge.http.hls_app import FIRST_SEGMENT_WAIT_S
+from edge.http.readiness import ready_response
 from edge.live import LiveStreams
 
 if TYPE_CHECKING:
@@ -355,7 +357,8 @@ async def test_metrics_are_rendered_for_whoever_asks(
 ) -> None:
     asked: list[int] = []
 
-    def render() -> bytes:
+    async def render() -> bytes:
+        await trio.lowlevel.checkpoint()
         asked.append(1)
         return b"answers_total %d\n" % len(asked)
 
@@ -371,7 +374,31 @@ async def test_metrics_are_rendered_for_whoever_asks(
     assert len(asked) == 3
 
 
-async def test_without_metrics_there_is_no_such_page(
+async def test_without_metrics_and_readiness_there_are_no_such_pages(
     autojump_clock: "MockClock", connect: "Connect"
 ) -> None:
     assert (await connect().get("/metrics")).status == 404
+    assert (await connect().get("/ready")).status == 404
+
+
+async def test_readiness_is_answered_as_it_is_now(
+    autojump_clock: "MockClock", connect: "Connect", live: LiveStreams, backend: "FakeBackend"
+) -> None:
+    checks: dict[str, str | None] = {"store": None, "disk": None}
+    client = connect(make_app(live, backend, ready=lambda: ready_response(checks)))
+    answer = await client.get("/ready")
+    assert answer.status == 200
+    assert json.loads(answer.body) == {
+        "status": "ready",
+        "checks": {"store": {"ok": True}, "disk": {"ok": True}},
+    }
+    checks["disk"] = "the disk is full"
+    answer = await client.get("/ready")
+    assert (answer.status, answer.fields["retry-after"]) == (503, "1")
+    assert json.loads(answer.body) == {
+        "status": "unready",
+        "error": "the disk is full",
+        "code": "unavailable",
+        "checks": {"store": {"ok": True}, "disk": {"ok": False, "reason": "the disk is full"}},
+    }
+    assert (await client.post("/ready", "")).status == 405

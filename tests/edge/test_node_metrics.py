@@ -19,6 +19,8 @@ class FakeFigures:
     connections: int = 7
     adopted: int = 5
     parked: int = 3
+    accepted: int = 9
+    turned_away: int = 1
     reactor: ReactorCounters | None = None
 
 

@@ -8,7 +8,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge.http.routes import METRICS_TYPE
-from origin.metrics import RENDER_INTERVAL_S, RungFigures, TranscodeMetrics, WorkerFigures
+from origin.metrics import RungFigures, TranscodeMetrics, WorkerFigures
+from origin.observe.exposition import Exposition
 
 FIGURES = WorkerFigures(
     decoded=100,
@@ -25,33 +26,24 @@ FIGURES = WorkerFigures(
 )
 
 
-class Clock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def metrics() -> TranscodeMetrics:
+    return TranscodeMetrics()
 
 
-@pytest.fixture
-def metrics(clock: Clock) -> TranscodeMetrics:
-    return TranscodeMetrics(clock=clock)
+def rendered(metrics: TranscodeMetrics) -> bytes:
+    return b"".join(Exposition([metrics]).slices())
 
 
 class Scrape:
     """Asks for a fresh rendering each time."""
 
-    def __init__(self, metrics: TranscodeMetrics, clock: Clock) -> None:
-        self._metrics, self._clock = metrics, clock
+    def __init__(self, metrics: TranscodeMetrics) -> None:
+        self._metrics = metrics
 
     def __call__(self) -> dict[str, dict[tuple[str, ...], float]]:
-        self._clock.now_s += RENDER_INTERVAL_S
         found: dict[str, dict[tuple[str, ...], float]] = {}
-        for family in text_string_to_metric_families(self._metrics.render().decode()):
+        for family in text_string_to_metric_families(rendered(self._metrics).decode()):
             for sample in family.samples:
                 if sample.name.startswith("headrace_transcode_"):
                     name = sample.name.removeprefix("headrace_transcode_")
@@ -65,15 +57,23 @@ class Scrape:
 
 
 @pytest.fixture
-def scrape(metrics: TranscodeMetrics, clock: Clock) -> Scrape:
-    return Scrape(metrics, clock)
+def scrape(metrics: TranscodeMetrics) -> Scrape:
+    return Scrape(metrics)
 
 
-def test_without_broadcasts_only_the_process_is_told_of(
-    metrics: TranscodeMetrics, scrape: Scrape
-) -> None:
+def test_without_broadcasts_there_are_no_workers(scrape: Scrape) -> None:
     assert scrape() == {"workers": {(): 0.0}}
-    assert b"process_resident_memory_bytes" in metrics.render()
+
+
+def test_who_has_no_name_is_counted_and_not_told(metrics: TranscodeMetrics, scrape: Scrape) -> None:
+    metrics.names = lambda stream: stream == "s2"
+    for stream in ("s1", "s2"):
+        metrics.worker_started(stream)
+        metrics.status(stream, FIGURES)
+    told = scrape()
+    assert told["workers"] == {(): 2}
+    assert told["decoded_frames_total"] == {("s2",): 100}
+    assert {key[0] for key in told["frames_total"]} == {"s2"}
 
 
 def test_a_report_is_shown_by_stream_and_rendition(
@@ -175,15 +175,6 @@ def test_capacity_is_shown_when_somebody_tells(metrics: TranscodeMetrics, scrape
     assert scrape() == {"workers": {(): 0}, "bookable_cores": {(): 1.64}, "booked_cores": {(): 0.9}}
 
 
-def test_a_rendering_serves_for_a_second(metrics: TranscodeMetrics, clock: Clock) -> None:
-    before = metrics.render()
-    metrics.worker_started("s1")
-    clock.now_s = 0.99 * RENDER_INTERVAL_S
-    assert metrics.render() is before
-    clock.now_s = RENDER_INTERVAL_S
-    assert b'level{stream="s1"}' in metrics.render()
-
-
 def test_the_text_is_of_the_type_that_edge_names() -> None:
     assert METRICS_TYPE == prometheus_client.exposition.CONTENT_TYPE_PLAIN_0_0_4
 
@@ -193,7 +184,7 @@ def test_units_and_kinds_are_in_the_names(metrics: TranscodeMetrics) -> None:
     metrics.status("s1", FIGURES)
     kinds: dict[str, Any] = {
         family.name: family.type
-        for family in text_string_to_metric_families(metrics.render().decode())
+        for family in text_string_to_metric_families(rendered(metrics).decode())
         if family.name.startswith("headrace_")
     }
     assert {name for name, kind in kinds.items() if kind == "counter"} == {

@@ -8,7 +8,7 @@ from edge.api.streams import StreamsApi
 from edge.audience.api import Audience
 from edge.chat.rows import chat_operations
 from edge.events import EventBus
-from edge.http.rows import HEALTH, METRICS, player_operations
+from edge.http.rows import HEALTH, METRICS, READY, player_operations
 from origin.health.api import HealthApi
 from origin.health.live_events import LiveEvents
 from origin.hooks.api import HooksApi
@@ -33,4 +33,5 @@ def every_row() -> list[Operation]:
         HEALTH,
         METRICS,
         *HooksApi(nothing).operations,
+        READY,
     ]

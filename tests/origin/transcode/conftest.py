@@ -15,6 +15,7 @@ from hls import Segmenter, SegmenterSettings, TimelineSettings
 from hls.sample import Placement, TrackKind
 from origin.broadcast import SOURCE, Broadcast, Broadcasts
 from origin.metrics import TranscodeMetrics
+from origin.observe.exposition import Exposition
 from origin.transcode.ladder import Ladder
 from origin.transcode.rungs import RungPlan
 
@@ -55,7 +56,7 @@ class Show:
         )
         self.broadcast: Broadcast = self.broadcasts.publish("s", QuietFeed())
         self.source: LiveRendition = self.broadcasts.open_media(self.broadcast)
-        self.metrics = TranscodeMetrics(clock=lambda: 0.0)
+        self.metrics = TranscodeMetrics()
         self.metrics.admitted("s", [name.partition("/")[0] for name in self.rungs], [])
         self.booked = 0
         self.ladder = Ladder(
@@ -90,6 +91,10 @@ class Show:
 
     def playlist(self, name: str = SOURCE) -> str:
         return self.rendition(name).timeline.playlist().decode()
+
+    def metrics_text(self) -> str:
+        """What Prometheus would be told."""
+        return b"".join(Exposition([self.metrics]).slices()).decode()
 
     def push(self, frame: Frame) -> Placement | None:
         sample = DRIVER.sample(frame)

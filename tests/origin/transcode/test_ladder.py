@@ -257,7 +257,7 @@ async def test_lag_cuts_the_ladder_back_and_calm_brings_it_back(show: "Show") ->
     assert not gaps[-1]
     assert not any(segment.gap for segment in show.rendition("360p").timeline.segments)
     assert listed(show) == [SOURCE, "480p", "360p"]
-    text = show.metrics.render().decode()
+    text = show.metrics_text()
     assert 'headrace_transcode_level{stream="s"} 0.0' in text
     assert 'headrace_transcode_gaps_total{rendition="480p",stream="s"}' in text
 
@@ -432,9 +432,7 @@ async def test_the_worker_s_report_reaches_health_and_metrics(show: "Show") -> N
     lag_s = figures.rungs[0].lag_s
     assert lag_s is not None
     assert 0 <= lag_s < PATIENCE_S
-    assert (
-        'headrace_transcode_decode_errors_total{stream="s"} 3.0' in show.metrics.render().decode()
-    )
+    assert 'headrace_transcode_decode_errors_total{stream="s"} 3.0' in show.metrics_text()
 
 
 async def test_audio_without_pictures_is_passed_on_in_the_rungs(show: "Show") -> None:

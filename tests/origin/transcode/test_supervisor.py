@@ -120,7 +120,7 @@ async def test_a_worker_that_goes_wrong_is_replaced(
     lost = [entry for entry in logs if entry["event"] == "transcode worker lost"]
     assert [entry["reason"] for entry in lost] == [reason]
     assert f'headrace_transcode_restarts_total{{reason="{reason}",stream="s"}} 1.0' in (
-        show.metrics.render().decode()
+        show.metrics_text()
     )
     assert "GAP" not in show.playlist("source")
     assert children() == []
