@@ -262,8 +262,8 @@ def _files(look: _Look) -> Iterator[Finding]:
     if most + SPARE_FILES > limit:
         yield look.warning(
             names[0],
-            f"{' and '.join(names)} allow {most} connections, the system {limit:.0f} files a process"
-            " (ulimit -Hn)",
+            f"{' and '.join(names)} allow {most} connections, the system {limit:.0f} files"
+            " a process (ulimit -Hn)",
         )
 
 

@@ -23,9 +23,7 @@ def ready_response(checks: Mapping[str, str | None]) -> Response:
         checks: What was looked at, by name, and what is wrong with it in one sentence that anybody
             may read; None: nothing.
     """
-    shown = {
-        name: Check(ok=reason is None, reason=reason) for name, reason in checks.items()
-    }
+    shown = {name: Check(ok=reason is None, reason=reason) for name, reason in checks.items()}
     wrong = [reason for reason in checks.values() if reason is not None]
     if not wrong:
         return json_response(200, Ready(checks=shown))
