@@ -21,9 +21,8 @@ Invariant: a frame that has begun is sent whole, and what may be in a TLS record
 `tls_send`): both are pinned in the member's queue. When no walk is due, who has a seat waits at a
 slot, lags, or has got all; so what is before the first slot at which somebody waits can go.
 
-Edges: each descriptor is registered once (EPOLLET); `readable` and `writable` remember what epoll
-said until a call has come back short. The turn of a member is bounded (`TURN_BYTES`, one read), and
-so is a step (`budget_us`, `ARENA_BYTES` of what was read).
+Edges: see ``_sockets.pxi``. The turn of a member is bounded (`TURN_BYTES`, one read), and so is a
+step (`budget_us`, `ARENA_BYTES` of what was read).
 
 Memory: a member is one `Member` (some 350 bytes), and a `Node` for each frame that waits in its
 queue. Frees of objects wait for the end of the step, where the GIL is held.
@@ -36,62 +35,31 @@ Spec: RFC 6455, section 5.5.3 (pong).
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memset
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.uio cimport iovec
 from posix.unistd cimport close
 
-from native._tls cimport (
-    SSL, TLS_BROKEN, TLS_END, TLS_OK, TLS_WANT_READ, TlsSocket, tls_free, tls_receive, tls_send,
-    tls_shutdown,
-)
-
-import os
+from native._tls cimport TlsSocket
 
 from native._fanout_types import (
     LOG_FACTOR, MAX_FRAME_BYTES, MAX_LOG_BYTES, MAX_RECEIVED_BYTES,
     FanoutCounters, FanoutEvent, FanoutLimits,
 )
 
-cdef extern from "<sys/epoll.h>" nogil:
-    enum: EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLERR, EPOLLHUP, EPOLLET
-    enum: EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
-    ctypedef union epoll_data_t:
-        void *ptr
-    struct epoll_event:
-        unsigned int events
-        epoll_data_t data
-    int epoll_create1(int flags)
-    int epoll_ctl(int epoll, int op, int fd, epoll_event *event)
-    int epoll_wait(int epoll, epoll_event *events, int count, int timeout_ms)
-
-cdef extern from "<sys/socket.h>" nogil:
-    enum: MSG_NOSIGNAL, MSG_DONTWAIT, SHUT_WR
-    struct msghdr:
-        iovec *msg_iov
-        size_t msg_iovlen
-    ssize_t recv(int fd, void *data, size_t size, int flags)
-    ssize_t send(int fd, const void *data, size_t size, int flags)
-    ssize_t sendmsg(int fd, const msghdr *message, int flags)
-    int shutdown(int fd, int how)
+include "_sockets.pxi"
 
 cdef enum:
-    BATCH = 256                     # epoll events fetched at once
     MAX_EVENTS = 4096               # for Python, of one step
     SPARE_EVENTS = 8                # more than one turn can make
     ARENA_BYTES = 262144            # read in one step
     MAX_READ_BYTES = 65536          # the limit of `read_bytes`
-    PIECES = 64                     # of one sendmsg
     OFFER_BYTES = 131072            # offered to one sendmsg, but for the last piece
     TURN_BYTES = 262144             # sent to a member before it is others' turn
     TURNS_A_LOOK = 8                # turns between two looks at the clock
     WALK_TURNS = 8                  # visits of a walk for one turn of the run queue
     PONG_BYTES = 6                  # an empty one with its mask
     MAX_PONGS = 64                  # swallowed between two pings; more are told
-    DRAIN_BYTES = 65536             # read and dropped of one that is told to go
     MAX_BUCKETS = 1048576
 
 include "_fanout_table.pxi"
@@ -207,9 +175,7 @@ cdef class Fanout:
         self.lagged = self.new_frame(lagged)
         self.slow = self.new_frame(slow)
         self.ping.is_counted = self.lagged.is_counted = self.slow.is_counted = False
-        self.epoll = epoll_create1(EPOLL_CLOEXEC)
-        if self.epoll < 0:
-            raise OSError(errno, os.strerror(errno))
+        self.epoll = open_epoll()
         self.is_open = True
 
     def __dealloc__(self):
@@ -258,7 +224,6 @@ cdef class Fanout:
             OverflowError: It has as many as it may have.
             OSError: The descriptor cannot be watched.
         """
-        cdef epoll_event event
         cdef Member *member
         cdef Member **bucket
         cdef Room *place
@@ -277,15 +242,12 @@ cdef class Fanout:
             place = self.enter(room)
             if received:
                 member.received = self.new_frame(received)
-            event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | <unsigned int>EPOLLET
-            event.data.ptr = member
-            if epoll_ctl(self.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
-                raise OSError(errno, os.strerror(errno))
+            watch(self.epoll, fd, member)
             if tls is not None:
                 try:
-                    member.ssl = tls.take()
+                    member.socket.ssl = tls.take()
                 except BaseException:
-                    epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, &event)
+                    unwatch(self.epoll, fd)
                     raise
         except BaseException:
             if member.received != NULL:
@@ -296,9 +258,8 @@ cdef class Fanout:
                 self.drop_room(place)
             self.bury()
             raise
-        member.fd = fd
+        begin_socket(&member.socket, fd)
         member.tag = tag
-        member.readable = member.writable = True  # to be tried
         bucket = &self.by_tag[spread(tag) & self.mask]
         member.chain = bucket[0]
         bucket[0] = member
@@ -507,21 +468,10 @@ cdef class Fanout:
     cdef int look(self) noexcept nogil:
         """Put those of whom epoll tells something into the run queue; how many there were."""
         cdef int index, count = epoll_wait(self.epoll, self.batch, BATCH, 0)
-        cdef epoll_event *event
         cdef Member *member
         for index in range(count):
-            event = &self.batch[index]
-            member = <Member *>event.data.ptr
-            if event.events & <unsigned int>(EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
-                member.readable = True
-                if member.ssl != NULL:  # TLS may have to read before it can write
-                    member.writable = True
-            if event.events & <unsigned int>EPOLLOUT:
-                member.writable = True
-                if member.ssl != NULL:  # and the other way round
-                    member.readable = True
-            if event.events & <unsigned int>(EPOLLRDHUP | EPOLLHUP | EPOLLERR):
-                member.has_left = True
+            member = <Member *>self.batch[index].data.ptr
+            note_edges(&member.socket, self.batch[index].events)
             self.enqueue(member)
         return count
 
@@ -541,7 +491,7 @@ cdef class Fanout:
                     member.pongs = 0
                     self.enqueue(member)
                     continue
-                if timer == PONG_TIMER and member.readable and member.is_running:
+                if timer == PONG_TIMER and member.socket.readable and member.is_running:
                     self.set_timer(member, LIFE, PONG_TIMER)  # something has just come
                     continue
                 self.timed_out += 1
@@ -573,7 +523,7 @@ cdef class Fanout:
         if member.received != NULL:
             self.tell_frame(member)
             self.enqueue(member)
-        elif member.readable:
+        elif member.socket.readable:
             self.receive(member)
 
     cdef void visit(self, Room *room) noexcept nogil:
@@ -606,7 +556,7 @@ cdef class Fanout:
         leave_slot(member)
         if room != NULL and not member.is_lagging and member.position < room.first:
             self.lag(member)  # it had no turn for too long
-        while state == 0 and member.writable and moved < TURN_BYTES:
+        while state == 0 and member.socket.writable and moved < TURN_BYTES:
             if member.is_lagging and member.head == NULL and not self.recover(member):
                 state = -1
                 break
@@ -616,11 +566,11 @@ cdef class Fanout:
             return False
         if room != NULL and not member.is_lagging and member.position < room.end:
             wait_at_slot(member)
-            if member.position < room.soft and not member.writable:
+            if member.position < room.soft and not member.socket.writable:
                 self.lag(member)
         if has_waited:
             self.trim(room)
-        if state == 0 and member.writable:  # others first
+        if state == 0 and member.socket.writable:  # others first
             self.enqueue(member)
         elif state > 0 and member.is_closing and not member.lingers:
             self.say_goodbye(member)
@@ -630,39 +580,17 @@ cdef class Fanout:
         """One call that sends: 0 it did what it could, 1 nothing is left, -1 it is broken."""
         cdef iovec[PIECES] pieces
         cdef Offer[PIECES] offers
-        cdef msghdr message
-        cdef size_t went = 0
-        cdef ssize_t result
-        cdef int outcome
-        cdef bint is_stuck = False
+        cdef size_t went
+        cdef bint is_stuck
         cdef int count = self.gather(member, offers, pieces)
         if count == 0:
             return 1
-        if member.ssl != NULL:
-            outcome = tls_send(member.ssl, pieces, count, TURN_BYTES, &went, NULL)
-            if outcome == TLS_BROKEN:
-                return -1
-            if outcome != TLS_OK:
-                member.writable = False
-                is_stuck = True
-        else:
-            while True:
-                if count == 1:
-                    result = send(
-                        member.fd, pieces[0].iov_base, pieces[0].iov_len,
-                        MSG_NOSIGNAL | MSG_DONTWAIT,
-                    )
-                else:
-                    memset(&message, 0, sizeof(message))
-                    message.msg_iov = pieces
-                    message.msg_iovlen = count
-                    result = sendmsg(member.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
-                if result >= 0 or errno != EINTR:
-                    break
-            if result < 0:
-                member.writable = False
-                return 0 if errno == EAGAIN else -1
-            went = result
+        if not send_some(&member.socket, pieces, count, TURN_BYTES, &went):
+            return -1
+        # What did not go may be in a record by now.
+        is_stuck = member.socket.ssl != NULL and not member.socket.writable
+        if went == 0 and not is_stuck:
+            return 0
         moved[0] += went
         member.sent_bytes += went
         self.all_sent_bytes += went
@@ -793,20 +721,17 @@ cdef class Fanout:
         cdef size_t went = 0
         if member.head != NULL and member.head.is_pinned:
             return
-        if member.ssl == NULL:
-            send(member.fd, self.slow.data, self.slow.size, MSG_NOSIGNAL | MSG_DONTWAIT)
+        if member.socket.ssl == NULL:
+            send(member.socket.fd, self.slow.data, self.slow.size, MSG_NOSIGNAL | MSG_DONTWAIT)
         else:
             piece.iov_base = <void *>self.slow.data
             piece.iov_len = self.slow.size
-            tls_send(member.ssl, &piece, 1, piece.iov_len, &went, NULL)
+            tls_send(member.socket.ssl, &piece, 1, piece.iov_len, &went, NULL)
 
     cdef void say_goodbye(self, Member *member) noexcept nogil:
         """Close in peace: with unread input, a close would reset what was sent."""
         member.lingers = True
-        if member.ssl != NULL:
-            tls_shutdown(member.ssl)
-        shutdown(member.fd, SHUT_WR)
-        member.readable = True
+        end_sending(&member.socket)
         self.set_timer(member, BOUND, LINGER_TIMER)
         self.enqueue(member)
 
@@ -815,37 +740,14 @@ cdef class Fanout:
     cdef void receive(self, Member *member) noexcept nogil:
         """Read once, and tell it."""
         cdef uchar *data = self.arena + self.arena_bytes
-        cdef size_t size = self.read_bytes
-        cdef size_t went = 0
-        cdef ssize_t count
-        cdef int state
-        if member.ssl != NULL:
-            state = tls_receive(member.ssl, data, size, &went, NULL)
-            if went:
-                self.take(member, data, went)
-            if state == TLS_END or state == TLS_BROKEN:
-                self.end(member, LEFT)
-            elif state == TLS_OK:
-                self.enqueue(member)
-            else:
-                member.readable = False
-            return
-        while True:
-            count = recv(member.fd, data, size, MSG_DONTWAIT)
-            if count >= 0 or errno != EINTR:
-                break
-        if count > 0:
-            self.take(member, data, count)
-            # Short: the kernel has no more now, and the next edge will come. But not the one that
-            # told of the end.
-            if <size_t>count < size and not member.has_left:
-                member.readable = False
-            else:
-                self.enqueue(member)
-        elif count < 0 and errno == EAGAIN:
-            member.readable = False
-        else:
+        cdef size_t went
+        cdef bint is_open = receive_some(&member.socket, data, self.read_bytes, &went)
+        if went:
+            self.take(member, data, went)
+        if not is_open:
             self.end(member, LEFT)
+        elif member.socket.readable:
+            self.enqueue(member)
 
     cdef void take(self, Member *member, uchar *data, int size) noexcept nogil:
         """Tell what was read, unless it is nothing but answers to pings."""
@@ -874,20 +776,7 @@ cdef class Fanout:
 
     cdef void linger(self, Member *member) noexcept nogil:
         """Read and drop, until the peer has closed too."""
-        cdef uchar[4096] scratch
-        cdef ssize_t count
-        while member.readable and member.drained_bytes < DRAIN_BYTES:
-            count = recv(member.fd, scratch, sizeof(scratch), MSG_DONTWAIT)
-            if count > 0:
-                member.drained_bytes += count
-            elif count < 0 and errno == EINTR:
-                continue
-            elif count < 0 and errno == EAGAIN:
-                member.readable = False
-                return
-            else:
-                break
-        if member.readable:
+        if not drain(&member.socket, &member.drained_bytes):
             self.end(member, DONE)
 
     # -- events
@@ -923,12 +812,7 @@ cdef class Fanout:
         cdef Event *event = self.new_event(member)
         event.reason = reason
         event.sent_bytes = member.sent_bytes
-        if member.ssl != NULL:
-            tls_free(member.ssl)
-        # A process that is being forked elsewhere may hold a copy for a moment: then close() leaves
-        # it in the epoll set, with a pointer to what is freed below.
-        epoll_ctl(self.epoll, EPOLL_CTL_DEL, member.fd, &self.batch[0])
-        close(member.fd)
+        close_socket(&member.socket, self.epoll)
         self.unlink(member)
 
     cdef void unlink(self, Member *member) noexcept nogil:
@@ -1015,7 +899,7 @@ cdef class Fanout:
         room.soft += 1
         while member != NULL:
             after = member.after
-            if not member.writable:  # else it has had no turn for too long, which is our fault
+            if not member.socket.writable:  # else it has had no turn for too long, which is our fault
                 self.lag(member)
             member = after
 
@@ -1256,9 +1140,3 @@ cdef class Fanout:
         self.bury()
         close(self.epoll)
         self.epoll = -1
-
-
-cdef inline int64_t monotonic_us() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000

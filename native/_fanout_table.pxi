@@ -1,7 +1,5 @@
 # Structures of the fan-out and their tables. Included by ``_fanout.pyx``.
 
-ctypedef unsigned char uchar
-
 cdef struct Frame:                  # bytes that are sent as they are; shared by all who get them
     PyObject *owner                 # the bytes object
     const uchar *data
@@ -57,14 +55,9 @@ cdef struct Link:                   # in the list of a timer
     Member *sooner
 
 cdef struct Member:
-    int fd
+    Socket socket
     bint is_running                 # stands in the run queue, or is closed
     int64_t tag
-    SSL *ssl                        # NULL: in clear
-    # Edges that epoll told and that are not used up.
-    bint readable
-    bint writable
-    bint has_left                   # the peer will send no more, or is gone
     bint is_lagging                 # its room's frames are lost for it
     bint is_waiting                 # in the list of slot `position`
     bint is_closing                 # gets what is in its queue, and no more

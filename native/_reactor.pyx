@@ -14,9 +14,8 @@ knows what a key means. The twin of this is h11 in `edge.http`; there is no othe
 A request with a token is answered here only if its connection was adopted with a pass for just that
 token and stream, and until that is over; else it is Python's to judge, as what is not plain.
 
-Edges: each descriptor is registered once (EPOLLET); `readable` and `writable` remember what epoll
-said until a call has come back short. A connection that has something to do stands in the run
-queue; its turn is bounded (`TURN_*`), and so is a step (`budget_us`).
+Edges: see ``_sockets.pxi``. A connection that has something to do stands in the run queue; its turn
+is bounded (`TURN_*`), and so is a step (`budget_us`).
 
 Memory: an idle connection is one `Conn` (some 400 bytes), and its account if it has told something
 (some 150 bytes and its CMCD); a parked one has its request too; one that sends has nothing more, as
@@ -33,58 +32,31 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.uio cimport iovec
 from posix.unistd cimport close
 
 from native._request cimport (
     MAX_PLAIN_HEAD_BYTES, NEED_DATA, PLAIN, RequestHead, fnv1a_of, scan_request_head,
 )
-from native._tls cimport (
-    SSL, TLS_BROKEN, TLS_END, TLS_OK, TLS_WANT_READ, TlsSocket, tls_free, tls_receive, tls_send,
-    tls_shutdown,
-)
+from native._tls cimport SSL, TlsSocket
 
 import os
 
 from native._reactor_types import ReactorCounters, ReactorEvent, ReactorLimits
 
-cdef extern from "<sys/epoll.h>" nogil:
-    enum: EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLERR, EPOLLHUP, EPOLLET
-    enum: EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
-    ctypedef union epoll_data_t:
-        void *ptr
-    struct epoll_event:
-        unsigned int events
-        epoll_data_t data
-    int epoll_create1(int flags)
-    int epoll_ctl(int epoll, int op, int fd, epoll_event *event)
-    int epoll_wait(int epoll, epoll_event *events, int count, int timeout_ms)
-
-cdef extern from "<sys/socket.h>" nogil:
-    enum: MSG_NOSIGNAL, MSG_DONTWAIT, SHUT_WR
-    struct msghdr:
-        iovec *msg_iov
-        size_t msg_iovlen
-    ssize_t recv(int fd, void *data, size_t size, int flags)
-    ssize_t sendmsg(int fd, const msghdr *message, int flags)
-    int shutdown(int fd, int how)
+include "_sockets.pxi"
 
 cdef enum:
     INPUT_BYTES = 4096              # MAX_PLAIN_HEAD_BYTES: more is never held of a connection
     TAIL_BYTES = 64                 # Date, Connection: close, blank line
     MAX_DATE_BYTES = 40
-    BATCH = 256                     # epoll events fetched at once
     MAX_EVENTS = 4096               # for Python, of one step
-    PIECES = 64                     # of one sendmsg
     TURN_REQUESTS = 16              # that a connection is answered before it is others' turn
     TURN_BYTES = 1048576
     TURNS_A_LOOK = 8                # turns between two looks at the clock
-    DRAIN_BYTES = 65536             # read and dropped of one that is told to go
 
 include "_reactor_table.pxi"
 include "_reactor_accounts.pxi"
@@ -239,9 +211,7 @@ cdef class Reactor:
             raise MemoryError
         seed = os.urandom(16)
         memcpy(self.table.seed, <const char *>seed, 16)
-        self.epoll = epoll_create1(EPOLL_CLOEXEC)
-        if self.epoll < 0:
-            raise OSError(errno, os.strerror(errno))
+        self.epoll = open_epoll()
         self.too_many = &too_many.answer
         pin(self.too_many)
         self.is_open = True
@@ -297,7 +267,6 @@ cdef class Reactor:
             OverflowError: It has as many as it may have.
             OSError: The descriptor cannot be watched.
         """
-        cdef epoll_event event
         cdef Conn *conn
         cdef bytes admitted = None
         if pass_token is not None:
@@ -319,21 +288,19 @@ cdef class Reactor:
                 raise MemoryError
             memcpy(conn.input, <const char *>received, len(received))
             conn.input_bytes = len(received)
-        event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | <unsigned int>EPOLLET
-        event.data.ptr = conn
-        if epoll_ctl(self.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
+        try:
+            watch(self.epoll, fd, conn)
+            if tls is not None:
+                try:
+                    conn.socket.ssl = tls.take()
+                except ValueError:
+                    unwatch(self.epoll, fd)
+                    raise
+        except (OSError, ValueError):
             free(conn.input)
             free(conn)
-            raise OSError(errno, os.strerror(errno))
-        if tls is not None:
-            try:
-                conn.ssl = tls.take()
-            except ValueError:
-                epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, &event)
-                free(conn.input)
-                free(conn)
-                raise
-        conn.fd = fd
+            raise
+        begin_socket(&conn.socket, fd)
         conn.tag = tag
         conn.is_shared = is_shared
         if admitted is not None:
@@ -341,7 +308,6 @@ cdef class Reactor:
             conn.pass_hash = sip_hash(
                 <const uchar *><const char *>admitted, len(admitted), self.table.seed
             )
-        conn.readable = conn.writable = True  # to be tried
         conn.tokens = self.burst
         conn.tokens_ms = -1
         conn.all_next = self.everybody
@@ -504,21 +470,12 @@ cdef class Reactor:
     cdef int look(self) noexcept nogil:
         """Put those of whom epoll tells something into the run queue; how many there were."""
         cdef int index, count = epoll_wait(self.epoll, self.batch, BATCH, 0)
-        cdef epoll_event *event
         cdef Conn *conn
         for index in range(count):
-            event = &self.batch[index]
-            conn = <Conn *>event.data.ptr
-            if event.events & <unsigned int>(EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
-                conn.readable = True
-                if conn.ssl != NULL:  # TLS may have to read before it can write
-                    conn.writable = True
-            if event.events & <unsigned int>EPOLLOUT:
-                conn.writable = True
-            if event.events & <unsigned int>(EPOLLRDHUP | EPOLLHUP | EPOLLERR):
-                conn.has_left = True
+            conn = <Conn *>self.batch[index].data.ptr
+            note_edges(&conn.socket, self.batch[index].events)
             if conn.queue == WAITERS:
-                if conn.has_left:
+                if conn.socket.has_left:
                     self.leave(conn)
             elif conn.queue == NO_QUEUE:
                 self.enqueue(conn)
@@ -559,7 +516,7 @@ cdef class Reactor:
             if conn.answer != NULL:
                 done = self.send(conn, &moved)
                 if done == 0:
-                    if conn.writable:  # others first
+                    if conn.socket.writable:  # others first
                         self.enqueue(conn)
                     return
                 if done < 0:
@@ -635,7 +592,7 @@ cdef class Reactor:
             self.begin(conn, entry.answer)
             return True
         self.park(conn, entry)
-        if conn.has_left:
+        if conn.socket.has_left:
             self.leave(conn)
         return False
 
@@ -666,7 +623,7 @@ cdef class Reactor:
         total = answer.head_bytes + conn.tail_bytes
         if not conn.is_head:
             total += answer.size_bytes - answer.head_bytes
-        while state == 0 and conn.sent < total and conn.writable and moved[0] < TURN_BYTES:
+        while state == 0 and conn.sent < total and conn.socket.writable and moved[0] < TURN_BYTES:
             state = self.push(conn, total, moved)
         conn.moved_bytes += conn.sent - before
         conn.sent_bytes += conn.sent - before
@@ -701,11 +658,10 @@ cdef class Reactor:
         """One call that sends; -1 if the connection is broken."""
         cdef iovec[PIECES] pieces
         cdef int count = 0, index = 0
-        cdef size_t skip = conn.sent, size, went = 0
+        cdef size_t skip = conn.sent, size, went
         cdef Answer *answer = conn.answer
         cdef int last = 1 if conn.is_head else answer.count
-        cdef msghdr message
-        cdef ssize_t result
+        cdef bint is_whole
         # head, tail, body
         while count < PIECES and index <= last:
             if index == 1:
@@ -725,35 +681,16 @@ cdef class Reactor:
             else:
                 skip -= size
             index += 1
-        if conn.ssl != NULL:
-            result = tls_send(conn.ssl, pieces, count, TURN_BYTES, &went, NULL)
-            conn.sent += went
-            moved[0] += went
-            if result == TLS_OK:
-                return 0
-            conn.writable = False
-            return -1 if result == TLS_BROKEN else 0
-        while True:
-            memset(&message, 0, sizeof(message))
-            message.msg_iov = pieces
-            message.msg_iovlen = count
-            result = sendmsg(conn.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
-            if result >= 0:
-                conn.sent += result
-                moved[0] += result
-                return 0
-            if errno == EINTR:
-                continue
-            conn.writable = False
-            return 0 if errno == EAGAIN else -1
+        is_whole = send_some(&conn.socket, pieces, count, TURN_BYTES, &went)
+        conn.sent += went
+        moved[0] += went
+        return 0 if is_whole else -1
 
     cdef bint receive(self, Conn *conn) noexcept nogil:
         """Read what there is room for; False if nothing came, and then all is said about why."""
-        cdef ssize_t count
-        cdef size_t went = 0
-        cdef int state
-        cdef size_t room = INPUT_BYTES - conn.input_bytes
-        if not conn.readable:
+        cdef size_t went
+        cdef bint is_open
+        if not conn.socket.readable:
             self.rest(conn)
             return False
         if conn.input == NULL:
@@ -762,38 +699,17 @@ cdef class Reactor:
             memcpy(self.scratch, conn.input, conn.input_bytes)
             free(conn.input)
             conn.input = self.scratch
-        if conn.ssl != NULL:
-            state = tls_receive(conn.ssl, conn.input + conn.input_bytes, room, &went, NULL)
-            if state != TLS_OK:
-                conn.readable = state != TLS_WANT_READ
-            conn.input_bytes += went
-            if went:
-                return True
-            if state == TLS_END or state == TLS_BROKEN:
-                self.end(conn, LEFT)
-            else:
-                self.rest(conn)
-            return False
-        while True:
-            count = recv(conn.fd, conn.input + conn.input_bytes, room, MSG_DONTWAIT)
-            if count > 0:
-                # Short: the kernel has no more now, and the next edge will come. But not the one
-                # that told of the end.
-                if <size_t>count < room and not conn.has_left:
-                    conn.readable = False
-                conn.input_bytes += count
-                return True
-            if count == 0:
-                self.end(conn, LEFT)
-                return False
-            if errno == EINTR:
-                continue
-            if errno != EAGAIN:
-                self.end(conn, LEFT)
-                return False
-            conn.readable = False
+        is_open = receive_some(
+            &conn.socket, conn.input + conn.input_bytes, INPUT_BYTES - conn.input_bytes, &went
+        )
+        conn.input_bytes += went
+        if went:  # the end, if there is one, is told again
+            return True
+        if is_open:
             self.rest(conn)
-            return False
+        else:
+            self.end(conn, LEFT)
+        return False
 
     cdef void rest(self, Conn *conn) noexcept nogil:
         """Wait for bytes: of the request that has begun, or of the next."""
@@ -869,27 +785,12 @@ cdef class Reactor:
         """Close in peace: with unread input, a close would reset what was sent."""
         conn.lingers = True
         conn.moved_bytes = 0
-        if conn.ssl != NULL:
-            tls_shutdown(conn.ssl)
-        shutdown(conn.fd, SHUT_WR)
+        end_sending(&conn.socket)
         self.drop_input(conn)
-        conn.readable = True
         self.set_timer(conn, LINGER_TIMER)
 
     cdef void linger(self, Conn *conn) noexcept nogil:
-        cdef ssize_t count
-        while conn.readable and conn.moved_bytes < DRAIN_BYTES:
-            count = recv(conn.fd, self.key, sizeof(self.key), MSG_DONTWAIT)
-            if count > 0:
-                conn.moved_bytes += count
-            elif count < 0 and errno == EINTR:
-                continue
-            elif count < 0 and errno == EAGAIN:
-                conn.readable = False
-                return
-            else:
-                break
-        if conn.readable:
+        if not drain(&conn.socket, &conn.moved_bytes):
             self.end(conn, DONE)
 
     cdef void give_back(self, Conn *conn) noexcept nogil:
@@ -900,12 +801,12 @@ cdef class Reactor:
         self.event_count += 1
         self.returned += 1
         event.kind = RETURNED
-        event.fd = conn.fd
+        event.fd = conn.socket.fd
         event.tag = conn.tag
-        event.ssl = conn.ssl
+        event.ssl = conn.socket.ssl
         event.data = conn.input
         event.size = conn.input_bytes
-        epoll_ctl(self.epoll, EPOLL_CTL_DEL, conn.fd, &self.batch[0])
+        unwatch(self.epoll, conn.socket.fd)
         conn.input = NULL
         self.unlink(conn)
 
@@ -918,12 +819,7 @@ cdef class Reactor:
         event.reason = reason
         event.sent_bytes = conn.sent_bytes
         event.requests = conn.requests
-        if conn.ssl != NULL:
-            tls_free(conn.ssl)
-        # A process that is being forked elsewhere may hold a copy for a moment: then close() leaves
-        # it in the epoll set, with a pointer to what is freed below.
-        epoll_ctl(self.epoll, EPOLL_CTL_DEL, conn.fd, &self.batch[0])
-        close(conn.fd)
+        close_socket(&conn.socket, self.epoll)
         self.unlink(conn)
 
     cdef void unlink(self, Conn *conn) noexcept nogil:
@@ -1201,9 +1097,3 @@ cdef class Reactor:
         self.bury()
         close(self.epoll)
         self.epoll = -1
-
-
-cdef inline int64_t monotonic_us() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000

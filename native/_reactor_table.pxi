@@ -1,7 +1,5 @@
 # Structures of the reactor and its table of answers by key. Included by ``_reactor.pyx``.
 
-ctypedef unsigned char uchar
-
 cdef struct Answer:                 # a rendered response; owned by its Blob object
     PyObject *blob                  # kept alive while pins > 0
     int pins                        # by the table, and by each connection that sends it
@@ -34,13 +32,8 @@ cdef enum:                          # the timer that runs for it
     NO_TIMER, HEAD_TIMER, IDLE_TIMER, SEND_TIMER, LINGER_TIMER, TIMERS
 
 cdef struct Conn:
-    int fd
+    Socket socket
     int64_t tag
-    SSL *ssl                        # NULL: in clear
-    # Edges that epoll told and that are not used up.
-    bint readable
-    bint writable
-    bint has_left                   # the peer will send no more, or is gone
     bint is_closed                  # freed at the end of the step
     bint is_last                    # nothing after the answer that is due
     bint is_head                    # no body in it

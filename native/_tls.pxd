@@ -1,6 +1,6 @@
 """TLS on a descriptor for other kernels: OpenSSL behind a few functions, none of which ever waits.
 
-For Cython code of this package only (``_reactor.pyx``), which calls these through Cython and so
+For Cython code of this package only (``_sockets.pxi``), which calls these through Cython and so
 needs neither OpenSSL's headers nor its library. One thread at a time may be inside one ``SSL``;
 reading and writing it by turns is one object's business, and that is fine. A descriptor that is not
 non-blocking is refused where a `TlsSocket` is made.
