@@ -936,7 +936,7 @@ cdef class Reactor:
         cdef Py_ssize_t cmcd_bytes = head.cmcd_bytes if head.cmcd_bytes <= MAX_CMCD_BYTES else 0
         cdef Py_ssize_t forwarded_bytes = head.forwarded_bytes if conn.is_shared else 0
         cdef uint64_t[3] parts
-        cdef uint64_t who, sid, agent = 0
+        cdef uint64_t who, sid
         cdef bint is_new
         cdef Account *account
         conn.tells = NOTHING
@@ -944,11 +944,11 @@ cdef class Reactor:
             return
         if not head.is_playlist and cmcd_bytes == 0:
             return
-        if head.agent_at:
-            agent = fnv1a_of(conn.input + head.agent_at, head.agent_bytes)
         last_address(&forwarded, &forwarded_bytes)
         parts[0] = sip_hash(stream, head.stream_bytes, self.table.seed)
-        parts[1] = agent
+        parts[1] = 0
+        if head.agent_at:
+            parts[1] = sip_hash(conn.input + head.agent_at, head.agent_bytes, self.table.seed)
         parts[2] = sip_hash(forwarded, forwarded_bytes, self.table.seed)
         who = sip_hash(<uchar *>parts, sizeof(parts), self.table.seed)
         sid = sid_of(cmcd, cmcd_bytes)
@@ -964,9 +964,10 @@ cdef class Reactor:
                 return
             conn.account = account
             if is_new:  # what could not be reported is not the next one's
-                account.blocking = account.plain = 0
+                account.blocking = account.plain = account.agent = 0
+                if head.agent_at:  # by bytes, so slower than the hash above
+                    account.agent = fnv1a_of(conn.input + head.agent_at, head.agent_bytes)
             account.tag = conn.tag
-            account.agent = agent
             account.stream_bytes = head.stream_bytes
             account.forwarded_bytes = forwarded_bytes
             account.cmcd_bytes = cmcd_bytes
