@@ -2,7 +2,8 @@
 
 Like `edge.http.routes.App`, and in its place: pages, `/health` and OPTIONS need nobody; playlists,
 media and the two questions that every page asks come from the store; all else under `/api/` is
-passed on to an upstream, and its answer back.
+passed on to an upstream, and its answer back. Viewers' signs of life are gathered where the node
+has a token to tell of them (`edge.audience.reporter`).
 
 A path that goes upstream consists of plain segments: nothing can be escaped in it, nothing leads
 out of `/api/`, and none is a viewer's playback token (`~TOKEN`). Of the fields of a request that is
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 
 import trio
 
+from edge.audience.reporter import EdgeAudience
 from edge.edge_settings import EdgeSettings
 from edge.edge_store import EdgeStore
 from edge.http.messages import Answer, Call, HttpError, Request
@@ -36,7 +38,7 @@ from edge.http.response import (
 from edge.http.routes import METRICS_TYPE
 from edge.relay import is_relayable, relay
 from edge.upstream import Transport, Upstreams, via_line
-from edge.upstream_lanes import UpstreamError
+from edge.upstream_lanes import Fetched, UpstreamError
 from edge.web import Pages
 from hls.request import BadRequest, parse_directives
 
@@ -94,6 +96,13 @@ class EdgeApp:
         self._settings = settings
         self._upstreams = Upstreams(settings, transport=transport)
         self._store = EdgeStore(settings, self._upstreams)
+        token = settings.upstream_token
+        self.audience: EdgeAudience | None = (
+            None
+            if token is None
+            else EdgeAudience(self._upstreams, token=token, via=via_line(None, settings.node_id))
+        )
+        """Hears who watches here, for the server; None: the node has no token to tell of it."""
         self._pages = Pages.load(has_chat=False) if pages is None else pages
         self._ready = self._is_ready if ready is None else ready
         self._metrics = metrics
@@ -132,7 +141,10 @@ class EdgeApp:
 
         Cancellation: whoever waits is told to try again; connections to upstreams are closed.
         """
-        await self._store.run(task_status=task_status)
+        async with trio.open_nursery() as nursery:
+            if self.audience is not None:
+                nursery.start_soon(self.audience.run)
+            await self._store.run(task_status=task_status)
 
     def route(self, request: Request) -> Answer:
         """Decide how to answer a request; never blocks.
@@ -160,6 +172,11 @@ class EdgeApp:
                 return _read(request) or self._master(stream_id, request, via)
             case ["", "api", "streams", _] if _is_anonymous(request):
                 return store.info(request.path, via)
+            case ["", "api", "streams", stream_id, "viewers"] if (
+                self.audience is not None and request.method == "POST"
+            ):
+                known = self.audience.count(stream_id) is not None
+                return Call(self.audience.hear if known else self._pass_on_sign)
             case ["", "api", *_]:
                 return _only(request, _CALLS) or Call(self._pass_on)
             case ["", "health"]:
@@ -194,6 +211,16 @@ class EdgeApp:
 
     async def _pass_on(self, request: Request, body: bytes) -> Response:
         """Ask an upstream; its answer is this request's."""
+        return relay(await self._call(request, body))
+
+    async def _pass_on_sign(self, request: Request, body: bytes) -> Response:
+        """The same for a viewer's sign, of whose stream nothing is known here."""
+        assert self.audience is not None
+        answer = await self._call(request, body)
+        self.audience.learn(request.path.split("/")[3], answer)
+        return relay(answer)
+
+    async def _call(self, request: Request, body: bytes) -> Fetched:
         fields = {"Via": via_line(request.header(b"via"), self._settings.node_id)}
         for name in ("Authorization", "Content-Type"):
             value = request.header(name.lower().encode())
@@ -210,7 +237,7 @@ class EdgeApp:
             raise HttpError(503, "the upstream cannot be reached", Retry_After="1") from None
         if not is_relayable(answer):
             raise HttpError(503, "the upstream gave no answer that is known", Retry_After="1")
-        return relay(answer)
+        return answer
 
 
 def _is_anonymous(request: Request) -> bool:

@@ -3,7 +3,7 @@
 ::
 
     worker nursery
-      |- EdgeApp.run      flights, probes of upstreams
+      |- EdgeApp.run      flights, probes of upstreams, reports of viewers
       |- serve_http       the listeners it inherited, viewers' connections
       |- watch            its load, once a second: shedding, figures on the board
       '- stdin            what the supervisor says; its end is the end
@@ -169,6 +169,7 @@ class Worker:
             tls_listeners=_listeners(order.https),
             tls_context=None if certificate is None else certificate.context,
             stop=self._stop,
+            audience=self._app.audience,
             task_status=task_status,
         )
         self._served.set()

@@ -119,6 +119,8 @@ async def run(
             )
             secure = {"https": str(listening.https)} if listening.https else {}
             log.info("listening", http=str(listening.http), **secure, workers=len(slots))
+            if settings.upstream_token is None:
+                log.warning("without an upstream_token only viewers with pages of ours are counted")
             task_status.started(listening)
 
             while await anext(signals) == signal.SIGHUP:

@@ -9,7 +9,13 @@
     counts      who has a name, and time-outs; all together: peaks, watched time, a point a minute
     histograms  distributions that add up
     quality     what the viewers of a stream say of how they fare
-    api         the operations
+    signs       a page's sign of life, as JSON
+    reports     what an edge tells, as JSON
+    gathering   what it has to tell
+    reporter    tells it
+    pace        how long parts are
+    keeping     writes the history into the store
+    api         the operations, at an origin
 
-All but `api` is sans-IO.
+All but `api`, `keeping` and `reporter` is sans-IO.
 """

@@ -28,6 +28,7 @@ from edge.audience.keeping import MAX_MINUTES, Keeping
 from edge.audience.names import Namer, name_of_player
 from edge.audience.quality import Quality
 from edge.audience.reports import AudienceCounts, EdgeReport, StreamAudience
+from edge.audience.signs import ViewerCount, ViewerSign
 from edge.errors import Unavailable
 from edge.events import PlatformEvent
 from edge.http.messages import HttpError
@@ -39,25 +40,6 @@ LOOK_S: Final = 1.0
 
 _AT_ONCE: Final = 200  # buckets, between two checkpoints: 2 ms
 _HERE: Final = ""  # who tells of bare players that are served by this process
-
-
-class ViewerSign(
-    msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True
-):
-    """A player's sign of life: at its start, and then every ten seconds."""
-
-    viewer_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._~-]{8,64}\Z")]
-    """Random, made by the player for as long as it plays."""
-    leaving: bool = False
-    """It stops now: do not wait for its time-out."""
-    native: bool = False
-    """What plays is the system's player, which does not name itself in what it asks for."""
-
-
-class ViewerCount(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """How many watch."""
-
-    count: int
 
 
 class ViewerFigures(msgspec.Struct, rename="camel", frozen=True, kw_only=True):

@@ -495,3 +495,37 @@ async def test_the_figures(
 def test_routing_never_blocks_and_a_call_is_a_call() -> None:
     app = make_app(ScriptedUpstream())
     assert isinstance(app.route(Request("POST", "/api/streams")), Call)
+
+
+CMCD = "CMCD=br%3D3200%2Cbl%3D900%2Csid%3D%22viewer-{}%22"
+
+
+async def test_what_players_say_of_themselves_is_no_other_object(
+    autojump_clock: "MockClock",
+    connect: "Connect",
+    edge: EdgeApp,
+    server: ScriptedUpstream,
+    feed: "Feed",
+) -> None:
+    text = b"".join(feed.ready().rendition.timeline.render())
+    server.put(PART, b"part", fields=MEDIA)
+    server.put(PATH, text, fields=PLAYLIST)
+    feed.part()
+    newer = b"".join(feed.rendition.timeline.render())
+    server.put(f"{PATH}?_HLS_msn=1&_HLS_part=0", newer, fields=PLAYLIST)
+    server.put(f"{STREAM}/master.m3u8", b"#EXTM3U\n", fields=PLAYLIST)
+    client = connect(edge)
+    for number in range(3):
+        said = CMCD.format(number)
+        for target in (
+            f"{PART}?{said}",
+            f"{PATH}?{said}",
+            f"{PATH}?{said}&_HLS_msn=1&_HLS_part=0",
+            f"{PATH}?_HLS_part=0&_HLS_msn=1&{said}",
+            f"{STREAM}/master.m3u8?{said}",
+        ):
+            assert (await client.get(target)).status == 200
+    assert server.asked.count(PATH) <= 1  # a newer one may be known
+    for target in (PART, f"{PATH}?_HLS_msn=1&_HLS_part=0", f"{STREAM}/master.m3u8"):
+        assert server.asked.count(target) == 1, target
+    assert "CMCD" not in "".join(server.asked)  # nor in what is fetched ahead
