@@ -12,6 +12,8 @@ from typing import Annotated, Literal, Protocol
 
 import msgspec
 
+from control.access_model import PlaybackPolicy
+
 StreamStatus = Literal["idle", "live", "ended"]
 
 # No control characters: titles end up in pages, logs and playlists. A $ would let a newline end it.
@@ -36,6 +38,8 @@ class StreamInfo(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """How many watch now."""
     chat_enabled: bool = True
     recording_enabled: bool = False
+    playback: PlaybackPolicy = "public"
+    """Who may watch: everybody; who has a token; who gets one from the stream's program."""
 
 
 class CreatedStream(StreamInfo, rename="camel", frozen=True, kw_only=True):

@@ -267,6 +267,13 @@ class LiveStreams:
         if stream is not None:
             stream.close()
 
+    def renew(self, stream_id: str) -> None:
+        """Have whoever keeps answers of a stream ask anew: another may be right for them now."""
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            for rendition in stream.renditions.values():
+                rendition.renew()
+
     def get(self, stream_id: str) -> LiveStream | None:
         """Return the broadcast served under this id, or None."""
         return self._streams.get(stream_id)

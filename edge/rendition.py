@@ -83,6 +83,21 @@ class LiveRendition:
         self.timeline.mark(marker)
         self._swap()
 
+    def renew(self) -> None:
+        """End the life of every answer, and make it again: nothing about it changes.
+
+        Whoever keeps one asks anew, and may get another answer: 401.
+        """
+        self._playlists.clear()
+        self._iframe_playlist = None
+        last, self._version = self._version, Life()
+        self._table.publish(
+            put={name: self._media_response(name) for name in list(self._media)},
+            drop=(),
+            judge=self._judge,
+        )
+        last.end()
+
     @property
     def waiting(self) -> int:
         """How many different things held requests wait for; 0 when none is held."""

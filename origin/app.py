@@ -62,6 +62,7 @@ from origin.ingest import Ingest, IngestSettings
 from origin.metrics import TranscodeMetrics
 from origin.observe.observer import Observer
 from origin.platform import Platform
+from origin.playback import OriginPlayback
 from origin.relay.service import Relaying
 from origin.relay.tap import Taps
 from origin.rtmp.server import RtmpServer, RtmpServerSettings
@@ -183,12 +184,20 @@ class _Origin:
             pace=lambda stream_id: pace_of(live.get(stream_id)),
             store=store.audience,
         )
+        playback = OriginPlayback(
+            settings,
+            store=store,
+            admin_token=admin_token,
+            guesses=guesses,
+            on_change=live.renew,
+        )
         events.listen(audience.on_event)
         backend = OriginBackend(
             store=store,
             broadcasts=self._broadcasts,
             admin_token=admin_token,
             viewers=audience.count,
+            policy=lambda stream_id: playback.policies.of(stream_id).policy,
             events=events,
         )
         metrics = TranscodeMetrics()
@@ -220,7 +229,9 @@ class _Origin:
             ),
         )
         self._chat = make_chat(settings, store, backend, self._broadcasts)
-        self._relaying = Relaying(store=store, admin_token=admin_token, taps=taps, take=ingest.take)
+        self._relaying = Relaying(
+            store=store, admin_token=admin_token, taps=taps, take=ingest.take, guesses=guesses
+        )
         self._platform = Platform(
             store=store,
             broadcasts=self._broadcasts,
@@ -232,6 +243,7 @@ class _Origin:
             events=events,
             health=health,
             hook_key=_hook_key(settings),
+            playback=playback,
         )
         self._http_app = App(
             live=live,

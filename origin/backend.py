@@ -14,7 +14,15 @@ from typing import Final
 import msgspec
 import structlog
 
-from control import AdminToken, Store, StoreError, Stream, StreamStatus, UnknownStreamError
+from control import (
+    AdminToken,
+    PlaybackPolicy,
+    Store,
+    StoreError,
+    Stream,
+    StreamStatus,
+    UnknownStreamError,
+)
 from edge.api.times import iso8601
 from edge.backend import (
     CreatedStream,
@@ -45,6 +53,7 @@ class OriginBackend:
         admin_token: The token that may do everything.
         viewers: How many watch a stream now, by its id.
         events: Where creations, changes and removals are told; None: nowhere.
+        policy: Who may watch it, by its id.
     """
 
     def __init__(
@@ -54,9 +63,11 @@ class OriginBackend:
         broadcasts: Broadcasts,
         admin_token: AdminToken,
         viewers: Callable[[str], int] = lambda _stream_id: 0,
+        policy: Callable[[str], PlaybackPolicy] = lambda _stream_id: "public",
         events: EventBus | None = None,
     ) -> None:
         self._viewers = viewers
+        self._policy = policy
         self._events = events or EventBus()
         self._store = store
         self._broadcasts = broadcasts
@@ -209,6 +220,7 @@ class OriginBackend:
             quality=[] if live is None else live.listed or [SOURCE],
             chat_enabled=stream.chat_enabled,
             recording_enabled=stream.recording_enabled,
+            playback=self._policy(stream.id),
         )
 
 

@@ -182,6 +182,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     chat_public_key: Path | None = None
     """PEM file: an Ed25519 public key, whose owner mints chat tokens too (EdDSA)."""
 
+    playback_public_keys: Annotated[tuple[Path, ...], msgspec.Meta(max_length=15)] = ()
+    """PEM files: Ed25519 public keys, whose owners mint playback tokens too; a token names its key
+    (`kid`) as the file is called, without its ending. A variable or flag has commas."""
+
     health_min_bitrate_kbps: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 500
     """Below it a publisher's bitrate, over three seconds, is told as low; 0: never."""
 
@@ -333,6 +337,7 @@ PLAN: Final = Plan(
         "rungs": _from_json,
         "rtmp_proxy_protocol": _from_commas,
         "chat_origins": _from_commas,
+        "playback_public_keys": _from_commas,
     },
     together=(_check_ladder, _check_listeners, _check_targets),
 )

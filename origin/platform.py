@@ -25,6 +25,7 @@ from origin.health.live_events import LiveEvents
 from origin.health.monitor import HealthMonitor
 from origin.hooks.api import HooksApi
 from origin.hooks.service import Hooks
+from origin.playback import OriginPlayback
 from origin.relay.service import Relaying
 
 
@@ -42,6 +43,7 @@ class Platform:
         events: What happens.
         health: How broadcasts fare.
         hook_key: Of which the secrets of webhooks are made.
+        playback: Who may watch.
     """
 
     def __init__(
@@ -57,10 +59,12 @@ class Platform:
         events: EventBus,
         health: HealthMonitor,
         hook_key: bytes,
+        playback: OriginPlayback,
     ) -> None:
         self._health = health
         self.live_events = live_events = LiveEvents(events)
         """Who listens to them, and what they are told."""
+        self._playback = playback
         health.on_figures = live_events.tell_figures
         self._audience = audience
         self._abandoned = store.abandoned
@@ -80,6 +84,7 @@ class Platform:
                 *audience.operations,
                 *HealthApi(health, live_events).operations,
                 *HooksApi(self.hooks).operations,
+                *playback.operations,
             ],
         )
         """The rows of the API that the parts bring."""
@@ -92,6 +97,7 @@ class Platform:
             await nursery.start(self._health.run)
             await nursery.start(self.hooks.run)
             self._tell_abandoned()
+            await nursery.start(self._playback.run)
             task_status.started()
 
     async def drain(self) -> None:

@@ -50,7 +50,7 @@ class RtmpMonitors:
     def __init__(self, access: SourceAccess) -> None:
         self._access = access
 
-    async def serve(self, driver: RtmpDriver, play: Play) -> str:
+    async def serve(self, driver: RtmpDriver, play: Play, address: str) -> str:
         """Serve one player to its end, or refuse it; returns why the connection is over.
 
         Raises:
@@ -60,7 +60,7 @@ class RtmpMonitors:
         """
         stream_id = play.stream_id
         try:
-            follower = await self._follow(play)
+            follower = await self._follow(play, address)
         except NoSourceError as error:
             return await _refuse(driver, stream_id, PlayRefusal.NOT_FOUND, str(error))
         except TapError as error:
@@ -69,9 +69,9 @@ class RtmpMonitors:
             await driver.send(PlayStarted(stream_id=stream_id))
             return await _play(driver, follower, stream_id)
 
-    async def _follow(self, play: Play) -> Follower:
+    async def _follow(self, play: Play, address: str) -> Follower:
         try:
-            tap = await self._access.by_name(play.name, play.query)
+            tap = await self._access.by_name(play.name, play.query, client=address)
         except StoreError as error:
             log.error("cannot look up a stream", reason=str(error))
             raise TapError("the stream cannot be looked up now") from error

@@ -15,6 +15,7 @@ import trio
 from control import AdminToken, Relays, Store, StoreError, UnknownStreamError
 from edge.api.operation import Operation
 from edge.errors import NoSuchStream, Unavailable
+from edge.guesses import Guesses
 from edge.relays import BadRelay, RelayInfo, RelaysInfo, RelaysRequest
 from origin.relay.access import SourceAccess
 from origin.relay.forward import Connect as ConnectForward
@@ -41,6 +42,7 @@ class Relaying:
         take: Takes a stream for a pull.
         forward: Publishes to a far server; None: by RTMP, to those that the system trusts.
         pull: Plays a far server; None: the same.
+        guesses: Counts wrong keys by network; None: nobody else does.
     """
 
     def __init__(
@@ -52,9 +54,15 @@ class Relaying:
         take: TakeStream,
         forward: ConnectForward | None = None,
         pull: ConnectPull | None = None,
+        guesses: Guesses | None = None,
     ) -> None:
         trusted = ssl.create_default_context()
-        access = SourceAccess(taps=taps, store=store, admin_token=admin_token)
+        access = SourceAccess(
+            taps=taps,
+            store=store,
+            admin_token=admin_token,
+            guesses=Guesses() if guesses is None else guesses,
+        )
         self._store = store
         self._flv = HttpFlv(taps)
         self._monitors = RtmpMonitors(access)
@@ -72,9 +80,9 @@ class Relaying:
             await nursery.start(self._pulls.run)
             task_status.started()
 
-    async def play(self, driver: RtmpDriver, play: Play) -> str:
+    async def play(self, driver: RtmpDriver, play: Play, address: str) -> str:
         """Serve an RTMP player to its end; returns why it ended."""
-        return await self._monitors.serve(driver, play)
+        return await self._monitors.serve(driver, play, address)
 
     @property
     def operations(self) -> Sequence[Operation]:

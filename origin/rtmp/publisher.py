@@ -171,11 +171,12 @@ class Peer(Protocol):
 Admit = Callable[[str, Peer], Awaitable[Sink]]
 """From a stream key to a sink that is ours from now on; raises `PublishDeniedError`."""
 
-ServePlayer = Callable[[RtmpDriver, Play], Awaitable[str]]
-"""Serves a connection that asks to play to its end, or refuses it; returns why it is over."""
+ServePlayer = Callable[[RtmpDriver, Play, str], Awaitable[str]]
+"""Serves a connection that asks to play, from that address, to its end, or refuses it; returns
+why it is over."""
 
 
-async def refuse_player(driver: RtmpDriver, play: Play) -> str:
+async def refuse_player(driver: RtmpDriver, play: Play, _address: str) -> str:
     """Serve no player: what a server does that is not told otherwise."""
     reason = "playback is not served here"
     await driver.refuse(
@@ -311,7 +312,7 @@ class PublisherConnection:
                 await self._publish(event)
             elif isinstance(event, Play):
                 self._scope.deadline = float("inf")  # whoever serves it has a deadline for writes
-                reason = await self._serve_player(self._driver, event)
+                reason = await self._serve_player(self._driver, event, self.address)
                 is_refused = reason.startswith("refused")
                 self.conclude(reason, Ending.REFUSED if is_refused else Ending.CLOSED)
                 return

@@ -8,7 +8,8 @@ import pytest
 from old_database import STREAM_ID, STREAM_KEY, make_old_file
 
 from control import SqliteStore, StoreError, StreamKey, TooManyError, UnknownStreamError
-from control.access_model import FIRST_LABEL, MAX_KEYS, MAX_TOKENS
+from control.access_model import FIRST_LABEL, MAX_KEYS, MAX_TOKENS, PUBLIC, Playback
+from control.keys import hash_key
 
 NOBODY = "zzzzzzzzzzzz"
 NOW_S = 1_000_000.0
@@ -205,3 +206,51 @@ async def test_a_store_that_fails_says_so(store: SqliteStore) -> None:
     await store.aclose()
     with pytest.raises(StoreError, match="closed"):
         await store.access.list_tokens()
+
+
+# -- who may watch
+
+
+async def test_a_stream_is_public_until_something_else_is_said(store: SqliteStore) -> None:
+    stream, _ = await store.create_stream(broadcaster_id="b", title="t")
+    other, _ = await store.create_stream(broadcaster_id="b", title="t")
+    assert await store.access.list_playback() == {}
+    webhook = Playback(policy="webhook", webhook_url="https://shop.test/may")
+    for playback in (Playback(policy="token"), webhook):
+        await store.access.set_playback(stream.id, playback)
+        assert await store.access.list_playback() == {stream.id: playback}
+    await store.access.set_playback(other.id, Playback(policy="token"))
+    assert set(await store.access.list_playback()) == {stream.id, other.id}
+    await store.access.set_playback(stream.id, PUBLIC)
+    assert set(await store.access.list_playback()) == {other.id}
+    await store.delete_stream(other.id)
+    assert await store.access.list_playback() == {}
+
+
+@pytest.mark.parametrize("stream_id", [NOBODY, "", "no id"])
+async def test_of_an_unknown_stream_nothing_is_said(store: SqliteStore, stream_id: str) -> None:
+    with pytest.raises(UnknownStreamError):
+        await store.access.set_playback(stream_id, Playback(policy="token"))
+    assert await store.access.list_playback() == {}
+
+
+async def test_who_may_watch_outlives_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "headrace.sqlite3"
+    async with await SqliteStore.open(path) as store:
+        stream, _ = await store.create_stream(broadcaster_id="b", title="t")
+        await store.access.set_playback(stream.id, Playback(policy="token"))
+    async with await SqliteStore.open(path) as store:
+        assert await store.access.list_playback() == {stream.id: Playback(policy="token")}
+
+
+async def test_the_hashes_of_tokens_with_a_scope(store: SqliteStore, clock: Clock) -> None:
+    _, lasting = await store.access.add_token(name="a", scopes=["edge", "read"])
+    _, ending = await store.access.add_token(name="b", scopes=["edge"], lasts_s=10)
+    await store.access.add_token(name="c", scopes=["read"])
+    assert await store.access.token_hashes("edge") == {
+        hash_key(lasting): None,
+        hash_key(ending): NOW_S + 10,
+    }
+    assert await store.access.token_hashes("edg") == {}
+    clock.now_s += 10
+    assert await store.access.token_hashes("edge") == {hash_key(lasting): None}

@@ -68,6 +68,7 @@ BODIES: dict[str, Any] = {
     "createKey": {"label": "l"},
     "beatViewer": {"viewerId": "somebody-1"},
     "reportAudience": {"reporter": "0" * 16, "streams": []},
+    "setPlayback": {"policy": "public"},
     "createToken": {"name": "n", "scopes": ["read"]},
     "postMessage": {"content": "hello"},
     "createChatToken": {"userId": "ann", "username": "Ann"},

@@ -52,6 +52,7 @@ async def test_create_needs_the_admin_token(
         "viewerCount",
         "chatEnabled",
         "recordingEnabled",
+        "playback",
     }
 
 

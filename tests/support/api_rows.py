@@ -9,6 +9,8 @@ from edge.audience.api import Audience
 from edge.chat.rows import chat_operations
 from edge.events import EventBus
 from edge.http.rows import HEALTH, METRICS, READY, player_operations
+from edge.playback.api import PlaybackApi
+from edge.playback.tokens import KeySet
 from origin.health.api import HealthApi
 from origin.health.live_events import LiveEvents
 from origin.hooks.api import HooksApi
@@ -27,6 +29,14 @@ def every_row() -> list[Operation]:
         *KeysApi(nothing, nothing).operations,
         *HttpFlv(nothing).operations,
         *Audience(nothing).operations,
+        *PlaybackApi(
+            nothing,
+            signer=nothing,
+            webhook_key=b"",
+            keys=KeySet({}),
+            programs=nothing,
+            guesses=nothing,
+        ).operations,
         *HealthApi(nothing, LiveEvents(EventBus())).operations,
         *chat_operations(),
         *player_operations(),

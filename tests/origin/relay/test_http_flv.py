@@ -13,6 +13,7 @@ from control import AdminToken, StoreError, Stream, StreamStatus
 from edge.api.operation import ALL_SCOPES, Principal
 from edge.api.router import ApiRouter
 from edge.errors import Unavailable
+from edge.guesses import GUESSES_BURST, Guesses
 from edge.http.connection import HttpConnection
 from edge.http.messages import Answer, Request
 from edge.http.response import DateLine
@@ -23,6 +24,7 @@ from origin.relay.tap import MAX_FOLLOWERS, Tap, Taps
 from rtmpcore import AudioMessage, VideoMessage
 
 KEY = "live_0123456789abcdef0123456789abcdef"
+CLIENT = "192.0.2.1"
 ADMIN = "an-admin-token-of-some-length"
 AVC = b"\x17\x00\x00\x00\x00avcC"
 IDR = b"\x17\x01\x00\x00\x00idr"
@@ -87,10 +89,12 @@ class House:
     def __init__(self) -> None:
         self.store = FakeStore()
         self.taps = Taps()
+        self.guesses = Guesses()
         self.access = SourceAccess(
             taps=self.taps,
             store=self.store,  # type: ignore[arg-type] # three methods are called
             admin_token=AdminToken(ADMIN),
+            guesses=self.guesses,
         )
         self.router = ApiRouter(Gate(self.store), HttpFlv(self.taps).operations)
 
@@ -325,7 +329,7 @@ async def test_a_connection_that_breaks_ends_in_peace() -> None:
 async def test_a_key_or_an_id_with_a_token_names_a_source(name: str, query: str) -> None:
     house = House()
     tap = house.publish()
-    assert await house.access.by_name(name, query) is tap
+    assert await house.access.by_name(name, query, client=CLIENT) is tap
 
 
 @pytest.mark.parametrize(
@@ -342,9 +346,24 @@ async def test_other_names_do_not(name: str, query: str, reason: str) -> None:
     house = House()
     house.publish()
     with pytest.raises(NoSourceError, match=f"^{reason}$"):
-        await house.access.by_name(name, query)
+        await house.access.by_name(name, query, client=CLIENT)
 
 
 async def test_a_source_without_publisher_is_not_there() -> None:
     with pytest.raises(NoSourceError, match="has no publisher now"):
-        await House().access.by_name(KEY, "")
+        await House().access.by_name(KEY, "", client=CLIENT)
+
+
+async def test_wrong_secrets_of_players_are_counted(autojump_clock: MockClock) -> None:
+    house = House()
+    tap = house.publish()
+    for turn in range(GUESSES_BURST):
+        name, query = ("s", "token=wrong") if turn % 2 else (f"live_{turn:032x}", "")
+        with pytest.raises(NoSourceError, match="key"):
+            await house.access.by_name(name, query, client=CLIENT)
+    for name, query in ((KEY, ""), ("s", f"token={ADMIN}")):
+        with pytest.raises(NoSourceError, match="too many"):
+            await house.access.by_name(name, query, client=CLIENT)
+    assert await house.access.by_name(KEY, "", client="198.51.100.1") is tap
+    await trio.sleep(1.5)
+    assert await house.access.by_name(KEY, "", client=CLIENT) is tap

@@ -54,7 +54,8 @@ class FakeAccess:
         self.asked: list[tuple[str, str]] = []
         self.fails = False
 
-    async def by_name(self, name: str, query: str) -> Tap:
+    async def by_name(self, name: str, query: str, *, client: str) -> Tap:
+        assert client in ("192.0.2.1", "127.0.0.1")
         await trio.lowlevel.checkpoint()
         self.asked.append((name, query))
         if self.fails:
@@ -237,7 +238,7 @@ async def test_a_player_may_stop_between_two_messages() -> None:
     house.publish()
     monitors = RtmpMonitors(house.access)  # type: ignore[arg-type] # one method is called
     asked = Play(stream_id=1, name=KEY)
-    reason = await monitors.serve(StoppedDriver(), asked)  # type: ignore[arg-type] # two methods
+    reason = await monitors.serve(StoppedDriver(), asked, "192.0.2.1")  # type: ignore[arg-type] # two methods
     assert reason == "playback over: closed by the player"
 
 

@@ -1,0 +1,159 @@
+"""The gate: whether a request for media is let in, by what stands in its path.
+
+    {stream}/~TOKEN/{file} --> judge --> until when, or the refusal
+
+Pure decisions over a key set, with a memory of tokens whose signature was found good: a player asks
+ten times a second, and a signature costs 150 us. Each answer is judged anew by time, stream and
+address; only the signature is remembered.
+
+What was never a good token is a guess, and counted by network (`edge.guesses`): who makes too many
+gets 429, until the signature of a token that is known already lets them in. An expired token is no
+guess, so that nobody locks out those with whom they share an address.
+
+Bounds: `MAX_KNOWN` tokens; who came longest ago is forgotten first. May import: `edge.playback.
+tokens`, `edge.guesses`, `edge.http`.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from edge.guesses import Guesses
+from edge.http.response import Response, error_response
+from edge.playback.tokens import LEEWAY_S, BadToken, Claims, KeySet, UnknownKey
+
+MAX_KNOWN: Final = 20_000
+"""Tokens whose signature is remembered: some 10 MB of them."""
+
+MARK: Final = "~"
+"""What a segment of a path begins with if a token follows."""
+
+NEEDED: Final = error_response(
+    401,
+    "this stream needs a playback token",
+    code="tokenNeeded",
+    extra={"WWW-Authenticate": "Bearer"},
+)
+_TOO_MANY: Final = error_response(
+    429, "too many wrong playback tokens from your address", extra={"Retry-After": "5"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """May watch."""
+
+    until_s: float
+    """UTC, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """May not."""
+
+    answer: Response
+    """To who asked."""
+    is_unknown_key: bool = False
+    """The key that the token names may be one that has come meanwhile."""
+
+
+class Gate:
+    """Judges tokens.
+
+    Args:
+        guesses: Counts what never was a good one.
+        keys: The keys that tokens are checked with; changed by setting `keys`.
+        clock: Gives UTC seconds since 1970.
+        steady: Seconds, for the guesses.
+    """
+
+    def __init__(
+        self,
+        guesses: Guesses,
+        keys: KeySet | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self._guesses = guesses
+        self._keys = KeySet({}) if keys is None else keys
+        self._clock = clock
+        self._steady = steady
+        self._known: OrderedDict[str, Claims] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many tokens are remembered."""
+        return len(self._known)
+
+    @property
+    def keys(self) -> KeySet:
+        """The keys that tokens are checked with."""
+        return self._keys
+
+    @keys.setter
+    def keys(self, keys: KeySet) -> None:
+        if keys != self._keys:
+            self._keys = keys
+            self._known.clear()
+
+    def judge(self, stream_id: str, token: str | None, client: str) -> Admitted | Refused:
+        """Say whether somebody may watch a stream that not everybody may.
+
+        Args:
+            stream_id: The stream.
+            token: What stood in the path, of any content; None: nothing did.
+            client: Their IP address, as far as it is known; else "".
+        """
+        if token is None:
+            return Refused(NEEDED)
+        claims = self._known.get(token)
+        try:
+            if claims is None:
+                if not self._guesses.may_try(client, self._steady()):
+                    return Refused(_TOO_MANY)
+                claims = self._keys.verify(token)
+            self._remember(token, claims)
+            claims.check(stream_id=stream_id, address=client, now_s=self._clock())
+        except BadToken as error:
+            if error.is_guess:
+                self._guesses.note_wrong(client, self._steady())
+            return Refused(
+                error_response(403, str(error), code=error.code), isinstance(error, UnknownKey)
+            )
+        return Admitted(claims.exp + LEEWAY_S)
+
+    def seconds_left(self, stream_id: str, token: str, client: str) -> float | None:
+        """How long a token that was judged good a moment ago still is; None: it is not, now."""
+        claims = self._known.get(token)
+        if claims is None:
+            return None
+        now_s = self._clock()
+        try:
+            claims.check(stream_id=stream_id, address=client, now_s=now_s)
+        except BadToken:
+            return None
+        return claims.exp + LEEWAY_S - now_s
+
+    def _remember(self, token: str, claims: Claims) -> None:
+        self._known[token] = claims
+        self._known.move_to_end(token)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+
+
+def split_token(segments: Sequence[str]) -> tuple[list[str], str | None]:
+    """Take the token out of the segments of a path: ``/api/streams/{id}/~TOKEN/...``.
+
+    Args:
+        segments: Of the whole path, beginning with "".
+
+    Returns:
+        The segments without it, and the token; None: there is none there.
+    """
+    if len(segments) > 5 and segments[4].startswith(MARK):
+        return [*segments[:4], *segments[5:]], segments[4][len(MARK) :]
+    return list(segments), None
