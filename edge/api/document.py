@@ -51,6 +51,7 @@ _MEANINGS: Final = {
     409: "It does not fit what is; the code says how.",
     412: "It has changed meanwhile.",
     413: "The body is too large.",
+    416: "There are no such bytes.",
     426: "Come again with the upgrade that `Upgrade` names.",
     429: "Too often; come back after `Retry-After` seconds.",
     503: "It cannot be done now; come back after `Retry-After` seconds.",
@@ -116,7 +117,7 @@ def _operation(row: Operation, by_type: Mapping[int, Any]) -> dict[str, Any]:
         "description": " ".join(what),
         "parameters": [*_path_parameters(row.path), *_query_parameters(row.query)],
         "responses": _responses(row, by_type),
-        "security": _security(row.need),
+        "security": _security(row),
     }
     if row.body is not None:
         value["requestBody"] = {
@@ -130,17 +131,18 @@ def _scope(row: Operation) -> str:
     return "" if row.need is Need.ANYBODY else f" (scope `{row.scope}`)"
 
 
-def _security(need: Need) -> list[dict[str, list[str]]]:
+def _security(row: Operation) -> list[dict[str, list[str]]]:
     """Alternatives; the empty one is nobody in particular."""
     key: dict[str, list[str]] = {"streamKey": []}
     admin: dict[str, list[str]] = {"adminToken": []}
     ways: dict[Need, list[dict[str, list[str]]]] = {
-        Need.ANYBODY: [{}],
+        # Of some streams not everybody: then a credential helps.
+        Need.ANYBODY: [{}] if row.stream_of is None else [{}, key, admin],
         Need.STREAM: [key, admin],
         Need.CHAT: [{"chatToken": []}, key, admin],
         Need.ADMIN: [admin],
     }
-    return ways[need]
+    return ways[row.need]
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:

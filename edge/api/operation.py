@@ -103,6 +103,10 @@ class Asked:
         return self.params["streamId"]
 
 
+FindStream: TypeAlias = Callable[[Request, Mapping[str, str]], Awaitable[str | None]]
+"""From a request and the parameters of its path to the stream that it is about; None: none that
+there is. May raise what a handler may."""
+
 Handler: TypeAlias = Callable[[Asked], Awaitable[Response]]
 """May raise `HttpError` or `edge.errors.BackendError`."""
 
@@ -134,6 +138,8 @@ class Operation:
     need: Need = Need.ANYBODY
     scope: Scope = "streams"
     """What an admin token needs."""
+    stream_of: FindStream | None = None
+    """Where the path does not name the stream: finds it, so that its keys count."""
     query: type[msgspec.Struct] | None = None
     """Parameters; every field is a str, int, float, bool or Literal, and has a default or is UNSET:
     never None, which a text cannot say."""

@@ -135,6 +135,8 @@ class ApiRouter:
             if name.startswith("{")
         }
         stream_id = params.get("streamId")
+        if operation.stream_of is not None:
+            stream_id = await operation.stream_of(request, params)
         principal = await self._identify(operation, stream_id, request, body)
         if stream_id is not None and not await self._access.knows_stream(stream_id):
             raise NoSuchStream

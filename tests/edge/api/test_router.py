@@ -1,5 +1,6 @@
 """From a request to its operation: which one, who may, what is read, and in which order."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -377,3 +378,21 @@ async def test_a_row_that_takes_the_connection_is_guarded_like_all_others(house:
     assert (asked.stream_id, asked.query.how_many, asked.principal.name) == ("a", 9, "key")
     assert stream is theirs
     await ours.aclose()
+
+
+async def test_a_row_may_find_the_stream_that_its_path_does_not_name(house: House) -> None:
+    async def find(_request: Request, params: Mapping[str, str]) -> str | None:
+        await trio.lowlevel.checkpoint()
+        return {"one": "a", "two": "gone"}.get(params["thing"])
+
+    row = house.row(path="/api/things/{thing}", need=Need.STREAM, stream_of=find)
+    await house.call(row, path="/api/things/one", token="key-a")
+    assert house.asked[-1].principal.stream_id == "a"
+    for path, token, status in (
+        ("/api/things/one", "", 401),
+        ("/api/things/one", "key-b", 401),
+        ("/api/things/none", "key-a", 401),
+        ("/api/things/two", "scope-streams", 404),
+    ):
+        assert (await house.refused(row, path=path, token=token))[0] == status
+    await house.call(row, path="/api/things/none", token="scope-streams")  # the handler says so
