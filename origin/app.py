@@ -63,6 +63,7 @@ from origin.metrics import TranscodeMetrics
 from origin.observe.observer import Observer
 from origin.platform import Platform
 from origin.playback import OriginPlayback
+from origin.recording.recorder import Recorder, recorder_settings
 from origin.relay.service import Relaying
 from origin.relay.tap import Taps
 from origin.rtmp.server import RtmpServer, RtmpServerSettings
@@ -208,12 +209,19 @@ class _Origin:
             transcode=self._transcoding.health,
             limits=limits_of(settings),
         )
+        recorder = Recorder(
+            settings=recorder_settings(settings),
+            recordings=store.recordings,
+            get_stream=store.get_stream,
+            events=events,
+        )
         taps = Taps()
         self._ingest = ingest = Ingest(
             keys=store.access,
             broadcasts=self._broadcasts,
             guesses=guesses,
             health=health,
+            record=recorder.begin,
             transcoding=self._transcoding,
             taps=taps,
             settings=IngestSettings(
@@ -244,6 +252,7 @@ class _Origin:
             health=health,
             hook_key=_hook_key(settings),
             playback=playback,
+            recorder=recorder,
         )
         self._http_app = App(
             live=live,

@@ -207,6 +207,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     health_max_jitter_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
     """Above it media is told to come unevenly, milliseconds; 0: never."""
 
+    recording_keep_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] = 0
+    """How long recordings are kept; 0: for ever."""
+
+    recording_max_gb: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    """Size of all recordings (10^9 bytes each) beyond which the oldest go; 0: any size."""
+
+    recording_min_free_mb: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 512
+    """Room (MiB) on the disk of `data` without which a recording stops."""
+
     max_chat_connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
     """WebSockets of all chats at one time."""
 

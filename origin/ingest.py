@@ -41,7 +41,7 @@ from origin.broadcast import AlreadyLiveError, Broadcasts
 from origin.cue import marker_of
 from origin.feed import Feed
 from origin.health.monitor import HealthMonitor
-from origin.packager import Packager
+from origin.packager import Packager, Record
 from origin.relay.tap import MetadataValues, Taps
 from origin.rtmp.publisher import NoRoomError, Peer, PublishDeniedError, PublishStoppedError
 from origin.transcode.service import Transcoding
@@ -92,6 +92,7 @@ class Ingest:
         settings: Who may publish what.
         guesses: Counts wrong keys by network; None: nobody does.
         health: Says how publishers fare; None: nobody does.
+        record: Begins to record a broadcast; None: nothing is recorded.
     """
 
     def __init__(
@@ -105,8 +106,10 @@ class Ingest:
         settings: IngestSettings | None = None,
         guesses: Guesses | None = None,
         health: HealthMonitor | None = None,
+        record: Record | None = None,
     ) -> None:
         self._settings = settings or IngestSettings()
+        self._record = record
         self._health = health
         self._guesses = Guesses() if guesses is None else guesses
         self._waiting: Counter[str] = Counter()  # second publishers, by stream
@@ -181,6 +184,7 @@ class Ingest:
                 taps=self._taps,
                 settings=self._settings,
                 health=self._health,
+                record=self._record,
                 on_end=self._note_end,
             )
         except AlreadyLiveError as error:
@@ -233,6 +237,7 @@ class Publication:
         taps: Taps | None = None,
         settings: IngestSettings | None = None,
         health: HealthMonitor | None = None,
+        record: Record | None = None,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         settings = settings or IngestSettings()
@@ -253,7 +258,11 @@ class Publication:
         self._broadcast = broadcasts.publish(stream_id, self)
         if self._broadcast.packager is None:
             self._broadcast.packager = Packager(
-                self._broadcast, broadcasts, segmenter_settings, transcoding=transcoding
+                self._broadcast,
+                broadcasts,
+                segmenter_settings,
+                transcoding=transcoding,
+                record=record,
             )
         self._packager = self._broadcast.packager
         self._tap = (taps or Taps()).open(stream_id)

@@ -24,7 +24,7 @@ Everything here is synchronous. May import hls and origin's own; never rtmpcore.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 
@@ -35,11 +35,15 @@ from hls.segmenter_settings import SegmenterSettings
 from origin.bridge import OtherPicture, Output, Tracks
 from origin.broadcast import Broadcast, Broadcasts
 from origin.multitrack import Multitrack
+from origin.recording.tape import Tape
 from origin.transcode.ladder import Ladder
 from origin.transcode.service import Transcoding
 
 if TYPE_CHECKING:
     from edge.rendition import LiveRendition
+
+Record: TypeAlias = Callable[[Broadcast], Tape | None]
+"""Begins to record a broadcast, whose media begins; None: it does not."""
 
 log = structlog.get_logger("ingest")
 
@@ -52,6 +56,7 @@ class Packager:
         broadcasts: Serves renditions.
         segmenter_settings: For its segmenter.
         transcoding: Makes ladders, None for none.
+        record: Begins to record it, once there is media; None: it is not recorded.
     """
 
     def __init__(
@@ -61,7 +66,9 @@ class Packager:
         segmenter_settings: SegmenterSettings,
         *,
         transcoding: Transcoding | None = None,
+        record: Record | None = None,
     ) -> None:
+        self._record = record
         self._broadcast = broadcast
         self._broadcasts = broadcasts
         self._segmenter_settings = segmenter_settings
@@ -72,6 +79,7 @@ class Packager:
         self._rendition: LiveRendition | None = None
         self._ladder: Ladder | None = None
         self._multitrack: Multitrack | None = Multitrack(broadcasts, broadcast)
+        self._tape: Tape | None = None
         # Where the media of a publisher that has just come begins; None once it has begun.
         self._joins_at_s: float | None = None
 
@@ -79,6 +87,8 @@ class Packager:
         """A publisher's first frame has just arrived; its tracks may not be known yet."""
         if self._rendition is None:
             self._rendition = self._broadcasts.open_media(self._broadcast)
+            if self._record is not None:
+                self._tape = self._record(self._broadcast)
         self._joins_at_s = self._broadcasts.media_time_s(self._broadcast)
 
     def take(self, outputs: Sequence[Output]) -> None:
@@ -115,6 +125,7 @@ class Packager:
                 self._publish(self._segmenter.flush())
             self._with_others(lambda others: others.finish())
         finally:
+            self._with_tape(lambda tape: tape.end())
             if self._ladder is not None:
                 self._ladder.close()
 
@@ -172,17 +183,31 @@ class Packager:
             self._multitrack = None
             others.abandon()
 
+    def _with_tape(self, step: Callable[[Tape], None]) -> None:
+        """Let the recording take part; as with the ladder, a bug there costs it alone."""
+        tape = self._tape
+        if tape is None:
+            return
+        try:
+            step(tape)
+        except Exception as error:
+            log.error("recording failed", stream=self._broadcast.stream_id, exc_info=error)
+            self._tape = None
+            tape.close()
+
     def _publish(self, events: Sequence[MediaEvent]) -> None:
         if not events or self._rendition is None:
             return
         if self._ladder is None:
             self._rendition.publish(events)
+            self._with_tape(lambda tape: tape.take(events))
             self._with_others(lambda others: others.follow(events))
             return
         assert self._segmenter is not None  # it comes with the ladder
         cuts_anywhere = self._segmenter.cuts_anywhere
         self._with_ladder(lambda ladder: ladder.decide(cuts_anywhere))
         self._rendition.publish(events)
+        self._with_tape(lambda tape: tape.take(events))
         self._with_ladder(lambda ladder: ladder.follow(events))
 
 

@@ -7,11 +7,14 @@ May import everything of ours.
 """
 
 import time
+from collections.abc import Sequence
+from typing import Final
 
 import trio
 
 from control import AdminToken, SqliteStore
 from edge.api.keys import KeysApi
+from edge.api.operation import Operation
 from edge.api.router import ApiRouter
 from edge.api.streams import StreamsApi
 from edge.audience.api import Audience
@@ -26,7 +29,12 @@ from origin.health.monitor import HealthMonitor
 from origin.hooks.api import HooksApi
 from origin.hooks.service import Hooks
 from origin.playback import OriginPlayback
+from origin.recording.api import RecordingsApi
+from origin.recording.recorder import Recorder
 from origin.relay.service import Relaying
+
+RECORDINGS_S: Final = 2.0
+"""For what is recorded to be written when the server stops; the next start repairs the rest."""
 
 
 class Platform:
@@ -44,6 +52,7 @@ class Platform:
         health: How broadcasts fare.
         hook_key: Of which the secrets of webhooks are made.
         playback: Who may watch.
+        recorder: Keeps them; None: nothing is recorded.
     """
 
     def __init__(
@@ -60,8 +69,10 @@ class Platform:
         health: HealthMonitor,
         hook_key: bytes,
         playback: OriginPlayback,
+        recorder: Recorder | None = None,
     ) -> None:
         self._health = health
+        self._recorder = recorder
         self.live_events = live_events = LiveEvents(events)
         """Who listens to them, and what they are told."""
         self._playback = playback
@@ -85,6 +96,7 @@ class Platform:
                 *HealthApi(health, live_events).operations,
                 *HooksApi(self.hooks).operations,
                 *playback.operations,
+                *_recordings(recorder, store),
             ],
         )
         """The rows of the API that the parts bring."""
@@ -98,10 +110,16 @@ class Platform:
             await nursery.start(self.hooks.run)
             self._tell_abandoned()
             await nursery.start(self._playback.run)
+            if self._recorder is not None:  # it tells of what it repairs
+                await nursery.start(self._recorder.run)
             task_status.started()
 
     async def drain(self) -> None:
-        """Return when all that has happened is stored for webhooks; the caller bounds it."""
+        """Return when recordings are whole, and all that has happened is stored for webhooks; the
+        caller bounds it."""
+        if self._recorder is not None:
+            with trio.move_on_after(RECORDINGS_S):
+                await self._recorder.settled()
         await self.hooks.drain()
 
     def _tell_abandoned(self) -> None:
@@ -114,3 +132,9 @@ class Platform:
                 startedAt=None if stream.started_at is None else round(stream.started_at * 1000),
                 endedAt=None if stream.ended_at is None else round(stream.ended_at * 1000),
             )
+
+
+def _recordings(recorder: Recorder | None, store: SqliteStore) -> Sequence[Operation]:
+    if recorder is None:
+        return ()
+    return RecordingsApi(recorder, store.recordings, store.access.list_playback).operations

@@ -14,6 +14,7 @@ from edge.playback.tokens import KeySet
 from origin.health.api import HealthApi
 from origin.health.live_events import LiveEvents
 from origin.hooks.api import HooksApi
+from origin.recording.api import RecordingsApi
 from origin.relay.http_flv import HttpFlv
 
 
@@ -38,6 +39,7 @@ def every_row() -> list[Operation]:
             guesses=nothing,
         ).operations,
         *HealthApi(nothing, LiveEvents(EventBus())).operations,
+        *RecordingsApi(nothing, nothing, nothing).operations,
         *chat_operations(),
         *player_operations(),
         HEALTH,
