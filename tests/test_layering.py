@@ -92,5 +92,5 @@ def test_no_support_module_shares_code_with_its_subject() -> None:
 
 def test_the_origin_itself_loads_no_codec() -> None:
     """FFmpeg takes strangers' bytes: it lives in worker processes only."""
-    code = "import sys, origin.app, origin.tool; sys.exit('av' in sys.modules)"
+    code = "import sys, origin.app, origin.tools.probe; sys.exit('av' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -27,9 +27,13 @@ from edge.process.errors import ConfigError
 
 ENVIRONMENT_PREFIX: Final = "HEADRACE_"
 
-#: Variables with the prefix that are not settings: the file to read, and the switches of the build.
+#: Variables with the prefix that are not settings: the file to read, what the command `headrace`
+#: asks with (`origin.tools.session`), and the switches of the build.
 _NOT_SETTINGS: Final = frozenset(
-    {"HEADRACE_CONFIG", "HEADRACE_PURE", "HEADRACE_SANITIZE", "HEADRACE_ANNOTATE"}
+    {
+        *("HEADRACE_CONFIG", "HEADRACE_SERVER", "HEADRACE_TOKEN"),
+        *("HEADRACE_PURE", "HEADRACE_SANITIZE", "HEADRACE_ANNOTATE"),
+    }
 )
 
 _URL_SECRETS: Final = re.compile(
