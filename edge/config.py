@@ -17,6 +17,7 @@ import msgspec
 
 from control.admin_token import AdminToken
 from edge.edge_settings import EdgeSettings
+from edge.http.access_log import Which
 from edge.http.settings import HttpSettings
 from edge.process.address import Address, parse_address
 from edge.process.errors import ConfigError
@@ -96,6 +97,13 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe lines to write."""
+
+    access_log: Which = "none"
+    """Which requests get a line in the log: none, errors (a status from 400 on), sampled (errors
+    and a share of the others), or all; never those of players that the reactor answers."""
+
+    access_log_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
+    """The share, if they are sampled."""
 
     def __repr__(self) -> str:
         return safe_repr(self)

@@ -33,6 +33,7 @@ import trio
 from edge.board import Board
 from edge.config import NodeSettings
 from edge.edge_app import EdgeApp
+from edge.http.access_log import AccessLog
 from edge.http.readiness import ready_response
 from edge.http.response import Response
 from edge.http.server import Figures, serve_http
@@ -116,6 +117,7 @@ class Worker:
             metrics=NodeMetrics(self._board, clock=trio.current_time).render,
             admits_new=lambda: self._shedding.admits,
         )
+        self._requests = AccessLog(settings.access_log, share=settings.access_log_share)
         self._is_leaving = False
         self._stop = trio.Event()
         self._served = trio.Event()
@@ -170,6 +172,7 @@ class Worker:
             tls_context=None if certificate is None else certificate.context,
             stop=self._stop,
             audience=self._app.audience,
+            tell=self._requests.note,
             task_status=task_status,
         )
         self._served.set()
@@ -193,7 +196,7 @@ class Worker:
                         cpu=round(shedding.cpu, 2),
                         lag_s=round(shedding.lag_s, 3),
                     )
-            sources = Sources(self._app.counters, figures, shedding, cpu_s)
+            sources = Sources(self._app.counters, figures, self._requests, shedding, cpu_s)
             self._board.write(self._order.seat, row_of(sources))
 
 

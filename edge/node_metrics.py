@@ -23,6 +23,7 @@ from edge.board import Board
 
 if TYPE_CHECKING:
     from edge.edge_app import EdgeCounters
+    from edge.http.access_log import AccessLog
     from edge.http.server import Figures
     from edge.shedding import Shedding
 
@@ -39,6 +40,7 @@ class Sources:
 
     app: "EdgeCounters"
     http: "Figures"
+    requests: "AccessLog"
     shedding: "Shedding"
     cpu_s: float
     """Processor time that the process has used, seconds."""
@@ -68,6 +70,8 @@ _FIGURES: Final = (
     _Figure("requests_parked", "Held in the reactor now.", lambda it: it.http.parked),
     _count("reactor_requests", "Seen by the reactor.", lambda it: _reactor(it, "requests")),
     _count("reactor_sent_bytes", "Sent by the reactor.", lambda it: _reactor(it, "sent_bytes")),
+    _count("requests", "Answered by tasks, not the reactor.", lambda it: it.requests.total),
+    _count("request_errors", "Of those, with 500 and above.", lambda it: it.requests.errors),
     _Figure("shedding", "1: new viewers are refused.", lambda it: not it.shedding.admits),
     _Figure("cpu_ratio", "Share of a core, over seconds.", lambda it: it.shedding.cpu),
     _Figure("loop_lag_seconds", "Mean delay of the event loop.", lambda it: it.shedding.lag_s),

@@ -286,6 +286,7 @@ class _Origin:
             rtmp=self._rtmp_server,
             chat=self._chat,
             live_events=self._platform.live_events,
+            hooks=self._platform.hooks,
         )
         """What operators see."""
         self._rtmp_scope = trio.CancelScope()

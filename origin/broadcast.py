@@ -442,7 +442,11 @@ class Broadcasts:
             except UnknownStreamError:
                 log.warning("the stream of a broadcast is gone", stream=broadcast.stream_id)
             except StoreError as error:  # the broadcast goes on; the truth is here
-                log.error("cannot store the state of a broadcast", reason=str(error))
+                log.error(
+                    "cannot store the state of a broadcast",
+                    stream=broadcast.stream_id,
+                    reason=str(error),
+                )
                 await trio.sleep(STORE_RETRY_S)
                 continue
             if broadcast.ended_at_s == ended_at_s:

@@ -332,7 +332,7 @@ class Crowd:
         try:
             listen(*arguments)
         except Exception:
-            _logger.exception("chat listener failed", connection=tag)
+            _logger.exception("chat listener failed", member=tag)
             self.close(tag, OUR_FAULT, "internal error")
 
 

@@ -160,10 +160,15 @@ async def welcome(
             if ending is None:
                 ending = await _enter(visit, crowd, settings)
         except Exception:
-            _logger.exception("chat connection failed")
+            _logger.exception("chat connection failed", stream=stream_id)
             ending = _Ending(codes.OUR_FAULT, "internal error")
         if ending is not None:
-            _logger.debug("chat connection refused", code=ending.code, reason=ending.reason)
+            _logger.debug(
+                "chat connection refused",
+                stream=stream_id,
+                code=ending.code,
+                reason=ending.reason,
+            )
             await _part(stream, gate, ending, settings.linger_timeout_s)
     finally:
         if visit.joined is not None:

@@ -517,7 +517,9 @@ class _Member:
 
     def gone(self, reason: str) -> None:
         """See `edge.chat.crowd.Listener`."""
-        log.debug("chat connection ended", connection=self.tag, reason=reason)
+        log.debug(
+            "chat connection ended", member=self.tag, stream=self.room.stream_id, reason=reason
+        )
         self.room.leave(self.tag)
         self._service.left(self.who, self.room)
 

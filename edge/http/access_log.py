@@ -24,7 +24,6 @@ import trio
 from edge.http.budget import Budget
 from edge.http.served import Served
 from edge.process.histogram import Histogram
-from edge.process.log import redact
 
 Which = Literal["none", "errors", "sampled", "all"]
 """Which requests get a line: none; those with a status from 400 on; these and a share of the
@@ -69,6 +68,16 @@ class AccessLog:
         self._budget = Budget(LINES_BURST, LINES_PER_S)
         self._left_out = 0
 
+    @property
+    def total(self) -> int:
+        """Requests so far."""
+        return self.counts.total()
+
+    @property
+    def errors(self) -> int:
+        """Of those, the ones whose status is 500 or above."""
+        return sum(count for (_http, status), count in self.counts.items() if status >= 500)
+
     def note(self, served: Served) -> None:
         """Take note of a request. Synchronous, raises nothing; some 2 us without a line."""
         self.counts[served.http, served.status] += 1
@@ -98,7 +107,7 @@ class AccessLog:
         log.info(
             "request",
             method=request.method,
-            path=redact(request.path),
+            path=request.shown_path,
             status=served.status,
             bytes=served.size_bytes,
             ms=round(served.took_s * 1000, 1),

@@ -135,6 +135,7 @@ class HttpConnection:
 
         Nothing but cancellation leaves: a peer's faults are answered, ours are logged.
         """
+        structlog.contextvars.bind_contextvars(connection=self.id)
         try:
             while await self._serve_one():
                 pass

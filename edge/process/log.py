@@ -4,11 +4,16 @@ Modules log events with fields (``log.info("publishing", stream=id)``), through
 ``structlog.get_logger()``, which works before and without `configure_logging`. What this file
 adds is safety, in one processor that no field escapes:
 
-* secrets: whatever looks like a stream key, the admin token or a bearer credential is cut out, in
-  any field, key or traceback. The last line of defence; nothing should log one in the first place;
+* secrets: whatever looks like a stream key, a token (admin's, of the API, a JWT, the one in a path
+  behind ``~``), the secret of a webhook or a bearer credential is cut out, in any field, key or
+  traceback. The last line of defence; nothing should log one in the first place;
 * injection: peers choose some of the texts. What is not printable (newlines, terminal escapes,
   bidirectional overrides) is written as an escape, so a line is always one line of ours;
 * size: a value has at most `MAX_VALUE_CHARACTERS`.
+
+What belongs to one connection says so by itself: a task that serves one binds `connection`, and
+`stream` once that is known, with structlog's contextvars, and every line that it writes has them.
+Tasks inherit them from who starts them; `start_apart` is for those that live longer.
 
 Text lines are ``TIME level event key=value ...``; a value with spaces, quotes or escapes is
 quoted as JSON. A traceback follows its line, each row behind a bar, so it cannot pass for a line
@@ -20,10 +25,14 @@ import logging
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Any, Final, Literal, TextIO
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, TypeVarTuple
 
 import structlog
+
+if TYPE_CHECKING:
+    import trio
 
 #: Enough for any sentence of ours; a peer's longer text is cut, with an ellipsis.
 MAX_VALUE_CHARACTERS: Final = 500
@@ -33,17 +42,25 @@ MAX_EXCEPTION_CHARACTERS: Final = 16_384
 
 REDACTED: Final = "[redacted]"
 
-# Eight digits are enough to be worth hiding: keys get cut by other limits. `%5F` is how a URL may
-# write `_`.
+# Eight digits are enough to be worth hiding: keys get cut by other limits. `%5F` and `%7E` are how
+# a URL may write `_` and `~`. A JWT begins with the base64 of `{"`.
 _SECRETS: Final = re.compile(
-    r"(?P<prefix>(?:live|admin)(?:_|%5F))[0-9a-f]{8,}|(?P<scheme>bearer)\s+[^\s\"',;]+",
+    r"(?P<prefix>(?:live|admin|hrt|whsec)(?:_|%5F))[0-9a-f]{8,}"
+    r"|(?P<scheme>bearer)\s+[^\s\"',;]+"
+    r"|(?P<path>/(?:~|%7E))[^/\s\"'?#]+"
+    r"|(?P<jwt>\beyJ)[\w-]{4,}\.[\w-]+(?:\.[\w-]*)?",
     re.IGNORECASE,
 )
 
-#: A secret that straddles the cut must be seen whole; keys have 37 characters.
-_CUT_MARGIN: Final = 64
+#: A secret that straddles the cut must be seen from its start: what is cut off cannot be read.
+_CUT_MARGIN: Final = 80
 
 _BARE: Final = re.compile(r"[!#-<>-\[\]-~]+")  # printable ASCII but space, quote, equals, backslash
+
+BOUND: Final = ("connection", "stream")
+"""What tasks of connections bind."""
+
+Ts = TypeVarTuple("Ts")
 
 Value = str | int | float | bool | None
 
@@ -80,9 +97,29 @@ def redact(text: str) -> str:
     """Cut out every secret: ``live_[redacted]``, ``Bearer [redacted]``."""
 
     def cut(match: re.Match[str]) -> str:
-        return (match["prefix"] or match["scheme"] + " ") + REDACTED
+        scheme, kept = match["scheme"], match["prefix"] or match["path"] or match["jwt"]
+        return (scheme + " " if scheme else kept) + REDACTED
 
     return _SECRETS.sub(cut, text)
+
+
+def start_apart(
+    nursery: "trio.Nursery",
+    task: Callable[[*Ts], Awaitable[object]],
+    *arguments: *Ts,
+) -> None:
+    """Start a task that goes on when the connection that it comes from is over.
+
+    Its lines name neither that connection nor its stream; it may bind what is its own.
+
+    Args:
+        nursery: Owns it.
+        task: What is started.
+        arguments: For it.
+    """
+    context = copy_context()
+    context.run(structlog.contextvars.unbind_contextvars, *BOUND)
+    context.run(lambda: nursery.start_soon(task, *arguments))
 
 
 def make_safe(

@@ -13,7 +13,7 @@ https://prometheus.io/docs/practices/naming.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from prometheus_client.core import (
@@ -44,6 +44,7 @@ from origin.rtmp.server import RtmpServer
 if TYPE_CHECKING:
     from control import SqliteStore
     from edge.http.server import Figures as HttpFigures
+    from origin.hooks.service import Hooks
 
 MAX_EVENT_TYPES: Final = 64
 """Types are ours, and a score; should there be more, they are "other"."""
@@ -87,7 +88,7 @@ class Sources:
     readiness: Readiness
     http: "HttpFigures | None" = None
     listeners: LiveEvents | None = None
-    more: list[Collector] = field(default_factory=list)
+    hooks: "Hooks | None" = None
 
 
 class Family(NamedTuple):
@@ -172,6 +173,10 @@ def _reactor(name: str) -> Callable[[Sources], Iterable[Sample]]:
 
 def _fanout(name: str) -> Callable[[Sources], Iterable[Sample]]:
     return _one(lambda it: getattr(it.chat.crowd.counters, name))
+
+
+def _hooks(name: str) -> Callable[[Sources], Iterable[Sample]]:
+    return lambda it: () if it.hooks is None else (((), getattr(it.hooks.figures(), name)),)
 
 
 def _publisher(
@@ -436,6 +441,25 @@ FAMILIES: Final[tuple[Family | Distribution, ...]] = (
     Family(
         "headrace_event_listeners", "gauge", "Connections to live events (SSE).", (),
         lambda it: () if it.listeners is None else (((), it.listeners.listeners),),
+    ),
+    # Webhooks
+    Family("headrace_hooks", "gauge", "That there are.", (), _hooks("hooks")),
+    Family(
+        "headrace_hooks_failing", "gauge", "Of those, that failed several times in a row.", (),
+        _hooks("failing"),
+    ),
+    Family("headrace_hooks_pending", "gauge", "Deliveries that wait.", (), _hooks("pending")),
+    Family("headrace_hooks_dead", "gauge", "Deliveries that were given up.", (), _hooks("dead")),
+    Family(
+        "headrace_hooks_delivered_total", "counter", "Deliveries that were made.", (),
+        _hooks("delivered"),
+    ),
+    Family(
+        "headrace_hooks_failed_total", "counter", "Attempts that failed.", (), _hooks("failed")
+    ),
+    Family(
+        "headrace_hooks_dropped_total", "counter",
+        "Events that were lost because too many waited.", (), _hooks("dropped"),
     ),
     # The store
     Family(

@@ -20,6 +20,7 @@ from origin.broadcast import Broadcasts
 from origin.config import Settings
 from origin.health.live_events import LiveEvents
 from origin.health.monitor import HealthMonitor
+from origin.hooks.service import Hooks
 from origin.metrics import TranscodeMetrics
 from origin.observe.exposition import Exposition
 from origin.observe.families import EventCounts, OriginFamilies, Sources
@@ -48,6 +49,7 @@ class Observer:
         rtmp: The RTMP server.
         chat: The rooms.
         live_events: Who listens to live events.
+        hooks: Who is told of events.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Observer:
         rtmp: RtmpServer,
         chat: ChatService,
         live_events: LiveEvents,
+        hooks: Hooks,
     ) -> None:
         self.requests = AccessLog(settings.access_log, share=settings.access_log_share)
         """Is to be told of each request."""
@@ -95,6 +98,7 @@ class Observer:
             store=store,
             readiness=self._readiness,
             listeners=live_events,
+            hooks=hooks,
         )
         process = ProcessCollector(registry=CollectorRegistry())
         self._exposition = Exposition([OriginFamilies(self._sources), transcode_metrics, process])

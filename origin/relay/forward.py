@@ -29,6 +29,7 @@ import structlog
 import trio
 
 from control import StoreError
+from edge.process.log import start_apart
 from edge.relays import RelayInfo
 from origin.relay.attempts import Attempts
 from origin.relay.backoff import Backoff
@@ -157,7 +158,7 @@ class Forwards:
     def _begin(self, stream_id: str, tap: Tap) -> None:
         assert self._nursery is not None
         scope = self._scopes[stream_id] = trio.CancelScope()
-        self._nursery.start_soon(self._serve, stream_id, tap, scope)
+        start_apart(self._nursery, self._serve, stream_id, tap, scope)
 
     async def _serve(self, stream_id: str, tap: Tap, scope: trio.CancelScope) -> None:
         """Forward one publication; a bug here costs its forwards, not the process."""

@@ -26,6 +26,7 @@ import structlog
 import trio
 
 from control import StoreError
+from edge.process.log import start_apart
 from edge.relays import RelayInfo
 from origin.relay.attempts import Attempts
 from origin.relay.backoff import Backoff
@@ -237,7 +238,7 @@ class Pulls:
             pull = self._make(target, stream_id=stream_id)
             scope = trio.CancelScope()
             self._pulls[stream_id] = pull, scope
-            self._nursery.start_soon(self._run, pull, scope, stream_id)
+            start_apart(self._nursery, self._run, pull, scope, stream_id)
 
     def info(self, stream_id: str) -> RelayInfo | None:
         """Return how a stream's pull fares; None if it has none."""

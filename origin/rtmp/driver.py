@@ -22,6 +22,7 @@ May import rtmpcore, trio, and of origin.rtmp what moves bytes.
 """
 
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Final
 
 import trio
@@ -175,7 +176,9 @@ class RtmpDriver:
             self._unsent = self._protocol.data_to_send()
             return self._pulled is Signal.NEED_DATA and not self._unsent
 
-        await self._pump.attend(source, take_data)
+        # The pump's task calls it, and what is logged then is of this connection all the same.
+        context = copy_context()
+        await self._pump.attend(source, lambda data: context.run(take_data, data))
         pulled, self._pulled = self._pulled, None
         return pulled
 

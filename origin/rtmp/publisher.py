@@ -351,6 +351,7 @@ class PublisherConnection:
         self._sink = await self._admit(event.name, self)
         self.stream_id = self._sink.stream_id
         self._expect_media(trio.current_time())
+        structlog.contextvars.bind_contextvars(stream=self.stream_id)
         self._log.info("publishing", stream=self.stream_id)
         await self._driver.send(PublishStarted(stream_id=event.stream_id))
 

@@ -22,6 +22,7 @@ from typing import Final, TypeVar
 
 import structlog
 import trio
+from structlog.contextvars import bound_contextvars
 
 from edge.http.tls import ServerContext
 from origin.rtmp.figures import Ending, RtmpFigures
@@ -213,10 +214,11 @@ class RtmpServer:
             stream: The connection; closed on return.
             address: The peer's, for the bound per address and the log.
         """
-        connection_log = log.bind(connection=token_hex(4), address=address)
+        connection = token_hex(4)
+        connection_log = log.bind(connection=connection, address=address)
         self.figures.accepted += 1
         try:
-            with self._places.take(address):
+            with self._places.take(address), bound_contextvars(connection=connection):
                 await self._serve_admitted(stream, connection_log, address)
         except NoPlaceError as error:
             self.figures.endings[Ending.NO_PLACE] += 1

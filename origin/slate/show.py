@@ -26,6 +26,7 @@ from typing import Final
 import structlog
 import trio
 
+from edge.process.log import start_apart
 from origin.bridge import Bridge
 from origin.broadcast import Broadcast
 from origin.packager import Packager
@@ -79,7 +80,7 @@ class Slates:
             return None
         show = Show(packager)
         begins_s = trio.current_time() + self._after_s
-        self._nursery.start_soon(self._run, broadcast, show, Format.of(packager.tracks), begins_s)
+        start_apart(self._nursery, self._run, broadcast, show, Format.of(packager.tracks), begins_s)
         return show
 
     async def _run(

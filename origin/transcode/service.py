@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import trio
 
+from edge.process.log import start_apart
 from origin.metrics import TranscodeMetrics
 from origin.transcode.capacity import Admission, Capacity, SourceLoad
 from origin.transcode.health import TranscodeHealth
@@ -173,7 +174,7 @@ class Transcoding:
         )
         broadcast.ladder = self._ladders[broadcast.stream_id] = ladder
         ladder.begin()
-        nursery.start_soon(self._attend, ladder)
+        start_apart(nursery, self._attend, ladder)
         return ladder
 
     def _admit(
@@ -183,6 +184,7 @@ class Transcoding:
 
     async def _attend(self, ladder: Ladder) -> None:
         """Look after one ladder until its broadcast is over."""
+        structlog.contextvars.bind_contextvars(stream=ladder.stream_id)
         supervisor = Supervisor(
             ladder, metrics=self._metrics, memory_bytes=self._settings.memory_bytes
         )

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from edge.board import Board
 from edge.edge_app import EdgeCounters
+from edge.http.access_log import AccessLog
 from edge.node_metrics import COLUMNS, RENDER_INTERVAL_S, NodeMetrics, Sources, row_of
 from edge.shedding import Load, Shedding, SheddingSettings
 from native import ReactorCounters
@@ -28,9 +29,10 @@ def sources(*, reactor: ReactorCounters | None = None, connections: int = 7) -> 
     numbers = {one.name: 100 + number for number, one in enumerate(fields(EdgeCounters))}
     shedding = Shedding(SheddingSettings(connections=10))
     shedding.observe(Load(0.0, 0.0, 0.0, connections))
-    return Sources(
-        EdgeCounters(**numbers), FakeFigures(connections, reactor=reactor), shedding, 1.5
-    )
+    requests = AccessLog()
+    requests.counts.update({("1.1", 200): 40, ("2", 503): 2, ("1.1", 500): 1})
+    figures = FakeFigures(connections, reactor=reactor)
+    return Sources(EdgeCounters(**numbers), figures, requests, shedding, 1.5)
 
 
 @pytest.fixture
@@ -56,6 +58,7 @@ def test_each_worker_is_told_with_its_figures(board: Board) -> None:
     assert (told["connections", "0"], told["connections", "3"]) == (7, 10)
     assert (told["shedding", "0"], told["shedding", "3"]) == (0, 1)
     assert told["cpu_seconds_total", "0"] == 1.5
+    assert (told["requests_total", "0"], told["request_errors_total", "0"]) == (43, 3)
     assert told["reactor_sent_bytes_total", "0"] == 0
     # Every counter of the application is there, once.
     assert {value for (_, worker), value in told.items() if worker == "0" and value >= 100} == set(

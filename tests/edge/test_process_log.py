@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pytest
 import structlog
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,9 +18,11 @@ from edge.process.log import (
     MAX_VALUE_CHARACTERS,
     configure_logging,
     redact,
+    start_apart,
 )
 
 KEY = "live_0123456789abcdef0123456789abcdef"
+JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl-_x"
 ADMIN = "admin_0123456789abcdef0123456789abcdef"
 
 Format = Literal["text", "json"]
@@ -125,6 +128,15 @@ def test_bound_and_context_fields_are_treated_alike() -> None:
         ("{'authorization': 'Bearer abc'}", "{'authorization': 'Bearer [redacted]'}"),
         ("the live_edge of live_abc", "the live_edge of live_abc"),
         ("a bearer", "a bearer"),
+        (KEY.replace("live_", "hrt_"), "hrt_[redacted]"),
+        (KEY.replace("live_", "whsec_"), "whsec_[redacted]"),
+        (f"/api/streams/1/~{JWT}/master.m3u8", "/api/streams/1/~[redacted]/master.m3u8"),
+        ("/api/streams/1/~opaque/source/x.m4s", "/api/streams/1/~[redacted]/source/x.m4s"),
+        ("/api/streams/1/%7Eopaque/x", "/api/streams/1/%7E[redacted]/x"),
+        ("/api/streams/1/~/x and ~tilde", "/api/streams/1/~/x and ~tilde"),
+        (f"token={JWT}&x=1", "token=eyJ[redacted]&x=1"),
+        (JWT.rpartition(".")[0], "eyJ[redacted]"),
+        ("eyJust kidding.", "eyJust kidding."),
     ],
 )
 def test_secrets_are_cut_out(text: str, clean: str) -> None:
@@ -258,3 +270,41 @@ def test_chatter_of_libraries_is_dropped_and_bad_arguments_are_survived() -> Non
     assert written("text", lambda _: logging.getLogger("lib").info("chatter")) == ""
     line = written("text", lambda _: logging.getLogger("lib").warning("%d", "x"))
     assert line.endswith(" %d logger=lib\n")
+
+
+async def test_a_task_has_its_connection_and_what_outlives_it_has_not() -> None:
+    stream = io.StringIO()
+    configure_logging("json", stream=stream)
+    log = structlog.get_logger()
+
+    async def say(what: str) -> None:
+        await trio.lowlevel.checkpoint()
+        log.info(what)
+
+    async def serve(number: int, later: trio.Nursery) -> None:
+        structlog.contextvars.bind_contextvars(connection=number, stream=f"s{number}")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(say, f"part {number}")
+            start_apart(later, say, f"apart {number}")
+        await say(f"end {number}")
+
+    async with trio.open_nursery() as nursery:
+        structlog.contextvars.bind_contextvars(worker=7)
+        for number in (1, 2):
+            nursery.start_soon(serve, number, nursery)
+    structlog.contextvars.clear_contextvars()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert sorted(
+        (line["event"], line.get("connection"), line.get("stream"))
+        for line in lines
+        if not line["event"].startswith("apart")
+    ) == [
+        ("end 1", 1, "s1"),
+        ("end 2", 2, "s2"),
+        ("part 1", 1, "s1"),
+        ("part 2", 2, "s2"),
+    ]
+    apart = [line for line in lines if line["event"].startswith("apart")]
+    assert len(apart) == 2
+    assert not any("connection" in line or "stream" in line for line in apart)
+    assert all(line["worker"] == 7 for line in lines)

@@ -12,6 +12,7 @@ import pytest
 import rtmp_publishers as wire
 import trio
 from certificates import Pair, make_pair
+from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
@@ -37,8 +38,11 @@ class Sink:
 
     def __init__(self) -> None:
         self.payloads: list[bytes] = []
+        self.contexts: list[dict[str, Any]] = []
+        """What a line of the log would be bound to at each message."""
 
     def push(self, message: VideoMessage | AudioMessage) -> None:
+        self.contexts.append(get_contextvars())
         self.payloads.append(bytes(message.payload))
 
     def describe(self, values: Mapping[str, object]) -> None:
@@ -337,6 +341,30 @@ async def test_what_comes_before_rtmp_takes_a_place(
         assert house.server.connections == 0
         stream = await house.open_tls(pairs[0], before=HEADER)
         await publish(stream)
+
+
+async def test_what_is_logged_of_media_names_its_connection_whoever_reads_it(
+    autojump_clock: MockClock, open_house: OpenHouse
+) -> None:
+    async with open_house() as house:
+        streams = [await house.open_clear() for _ in range(2)]
+        for stream in streams:
+            await publish(stream, b"\xaf\x01one")
+        await settled()
+        for stream in streams:  # by now the pump reads
+            await stream.send_all(wire.audio(b"\xaf\x01two"))
+        await settled()
+        for stream in streams:
+            await stream.aclose()
+        await settled()
+        named = {line["connection"] for line in house.logs if line["event"] == "publishing"}
+        assert len(named) == 2
+        bound = [{one["connection"] for one in sink.contexts} for sink in house.sinks]
+        assert bound[0] | bound[1] == named
+        assert [len(one) for one in bound] == [1, 1]
+        assert [len(sink.contexts) for sink in house.sinks] == [2, 2]
+        assert all(one["stream"] == "stream-1" for one in house.sinks[0].contexts)
+    assert "connection" not in get_contextvars()
 
 
 async def test_the_end_of_the_server_is_told_and_closes_what_was_halfway(

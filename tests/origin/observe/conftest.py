@@ -33,6 +33,7 @@ from origin.bridge import Tracks
 from origin.broadcast import Broadcast, Broadcasts
 from origin.health.meter import Meter
 from origin.health.monitor import HealthMonitor
+from origin.hooks.figures import HookFigures
 from origin.metrics import RungFigures, TranscodeMetrics, WorkerFigures
 from origin.observe.exposition import Exposition
 from origin.observe.families import EventCounts, OriginFamilies, Sources
@@ -130,6 +131,7 @@ class House:
             readiness=self.readiness,
             http=cast("Any", self.http),
             listeners=cast("Any", SimpleNamespace(listeners=6)),
+            hooks=cast("Any", SimpleNamespace(figures=lambda: HookFigures(hooks=2, dead=1))),
         )
         process = ProcessCollector(registry=CollectorRegistry())
         self.collectors = [OriginFamilies(self.sources), self.transcode, process]

@@ -40,6 +40,7 @@ async def test_figures_are_those_of_the_parts(autojump_clock: MockClock, house: 
     assert one["headrace_broadcasts_waiting"] == 0
     assert one["headrace_chat_messages_total"] == 5
     assert one["headrace_event_listeners"] == 6
+    assert (one["headrace_hooks"], one["headrace_hooks_dead"]) == (2, 1)
     assert one["headrace_store_queries_total"] >= 1
     assert one["headrace_store_errors_total"] == 0
     assert 0 < one["headrace_data_free_bytes"] <= one["headrace_data_size_bytes"]
@@ -89,7 +90,7 @@ async def test_before_and_without_a_server_the_rest_is_told(
     autojump_clock: MockClock, house: House
 ) -> None:
     house.sources.http = None
-    house.sources.listeners = None
+    house.sources.listeners = house.sources.hooks = None
     told = house.told()
     assert told["headrace_http_connections"].samples == {}
     assert told["headrace_event_listeners"].samples == {}
