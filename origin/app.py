@@ -287,6 +287,7 @@ class _Origin:
             chat=self._chat,
             live_events=self._platform.live_events,
             hooks=self._platform.hooks,
+            recorder=recorder,
         )
         """What operators see."""
         self._rtmp_scope = trio.CancelScope()

@@ -13,8 +13,7 @@ https://prometheus.io/docs/practices/naming.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -25,70 +24,14 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 import native
-from edge.audience.api import Audience
-from edge.chat.service import ChatService
-from edge.events import PlatformEvent
-from edge.guesses import Guesses
-from edge.http.access_log import AccessLog
 from edge.process.histogram import Histogram
-from edge.process.pulse import Pulse
 from edge.process.terminal import program_version
-from origin.broadcast import Broadcasts
-from origin.health.live_events import LiveEvents
-from origin.health.monitor import HealthMonitor
 from origin.health.report import Figures as HealthFigures
-from origin.observe.names import OTHER, NamedStreams
-from origin.observe.readiness import Readiness
-from origin.rtmp.server import RtmpServer
-
-if TYPE_CHECKING:
-    from control import SqliteStore
-    from edge.http.server import Figures as HttpFigures
-    from origin.hooks.service import Hooks
-
-MAX_EVENT_TYPES: Final = 64
-"""Types are ours, and a score; should there be more, they are "other"."""
+from origin.observe.sources import Sources
 
 Kind = Literal["counter", "gauge", "histogram"]
 Sample = tuple[tuple[str, ...], float]
 """Values of the labels, and the figure."""
-
-
-class EventCounts:
-    """How often what has happened on the platform. A listener of an `EventBus`."""
-
-    def __init__(self) -> None:
-        self.types: Counter[str] = Counter()
-        self.alerts: Counter[str] = Counter()
-        """Alerts that began, by code."""
-
-    def on_event(self, event: PlatformEvent) -> None:
-        """Count one."""
-        known = event.type in self.types or len(self.types) < MAX_EVENT_TYPES
-        self.types[event.type if known else OTHER] += 1
-        if event.type == "alert.started":
-            self.alerts[str(event.data.get("code"))] += 1
-
-
-@dataclass(slots=True, kw_only=True)
-class Sources:
-    """Where the figures come from. What is None is not there yet, or not at all."""
-
-    names: NamedStreams
-    events: EventCounts
-    pulse: Pulse
-    requests: AccessLog
-    broadcasts: Broadcasts
-    health: HealthMonitor
-    audience: Audience
-    guesses: Guesses
-    rtmp: RtmpServer
-    chat: ChatService
-    store: "SqliteStore"
-    readiness: Readiness
-    http: "HttpFigures | None" = None
-    listeners: LiveEvents | None = None
-    hooks: "Hooks | None" = None
 
 
 class Family(NamedTuple):
@@ -173,6 +116,10 @@ def _reactor(name: str) -> Callable[[Sources], Iterable[Sample]]:
 
 def _fanout(name: str) -> Callable[[Sources], Iterable[Sample]]:
     return _one(lambda it: getattr(it.chat.crowd.counters, name))
+
+
+def _recorder(name: str) -> Callable[[Sources], Iterable[Sample]]:
+    return lambda it: () if it.recorder is None else (((), getattr(it.recorder.figures(), name)),)
 
 
 def _hooks(name: str) -> Callable[[Sources], Iterable[Sample]]:
@@ -441,6 +388,24 @@ FAMILIES: Final[tuple[Family | Distribution, ...]] = (
     Family(
         "headrace_event_listeners", "gauge", "Connections to live events (SSE).", (),
         lambda it: () if it.listeners is None else (((), it.listeners.listeners),),
+    ),
+    # Recordings
+    Family("headrace_recordings_active", "gauge", "Made now.", (), _recorder("active")),
+    Family(
+        "headrace_recordings_written_bytes_total", "counter", "Media.", (),
+        _recorder("written_bytes"),
+    ),
+    Family(
+        "headrace_recordings_finished_total", "counter", "That became ready.", (),
+        _recorder("finished"),
+    ),
+    Family(
+        "headrace_recordings_failed_total", "counter", "That a fault ended early.", (),
+        _recorder("failed"),
+    ),
+    Family(
+        "headrace_recordings_lost_segments_total", "counter",
+        "Segments that are not whole: the disk was too slow.", (), _recorder("lost_segments"),
     ),
     # Webhooks
     Family("headrace_hooks", "gauge", "That there are.", (), _hooks("hooks")),

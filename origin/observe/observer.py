@@ -23,9 +23,11 @@ from origin.health.monitor import HealthMonitor
 from origin.hooks.service import Hooks
 from origin.metrics import TranscodeMetrics
 from origin.observe.exposition import Exposition
-from origin.observe.families import EventCounts, OriginFamilies, Sources
+from origin.observe.families import OriginFamilies
 from origin.observe.names import NamedStreams
 from origin.observe.readiness import Readiness
+from origin.observe.sources import EventCounts, Sources
+from origin.recording.recorder import Recorder
 from origin.rtmp.server import RtmpServer
 from origin.transcode.service import Transcoding
 
@@ -50,6 +52,7 @@ class Observer:
         chat: The rooms.
         live_events: Who listens to live events.
         hooks: Who is told of events.
+        recorder: Who keeps broadcasts.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Observer:
         chat: ChatService,
         live_events: LiveEvents,
         hooks: Hooks,
+        recorder: Recorder,
     ) -> None:
         self.requests = AccessLog(settings.access_log, share=settings.access_log_share)
         """Is to be told of each request."""
@@ -99,6 +103,7 @@ class Observer:
             readiness=self._readiness,
             listeners=live_events,
             hooks=hooks,
+            recorder=recorder,
         )
         process = ProcessCollector(registry=CollectorRegistry())
         self._exposition = Exposition([OriginFamilies(self._sources), transcode_metrics, process])

@@ -29,6 +29,7 @@ from control import Recording, RecordingStatus, StoreError, Stream, UnknownStrea
 from control.keys import is_stream_id, new_stream_id
 from control.recording_store import RecordingStore
 from edge.events import EventBus
+from edge.process.log import start_apart
 from origin.broadcast import Broadcast
 from origin.config import Settings
 from origin.recording import folder
@@ -172,7 +173,7 @@ class Recorder:
         if not self._tasks:
             self._idle = trio.Event()
         self._tasks += 1
-        self._nursery.start_soon(self._follow, recording_id, broadcast, tape)
+        start_apart(self._nursery, self._follow, recording_id, broadcast, tape)
         return tape
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -36,9 +36,11 @@ from origin.health.monitor import HealthMonitor
 from origin.hooks.figures import HookFigures
 from origin.metrics import RungFigures, TranscodeMetrics, WorkerFigures
 from origin.observe.exposition import Exposition
-from origin.observe.families import EventCounts, OriginFamilies, Sources
+from origin.observe.families import OriginFamilies
 from origin.observe.names import NamedStreams
 from origin.observe.readiness import Readiness, Room
+from origin.observe.sources import EventCounts, Sources
+from origin.recording.recorder import RecorderFigures
 from origin.rtmp.figures import Ending, RtmpFigures
 from origin.rtmp.tcp_info import TcpFigures
 
@@ -131,6 +133,7 @@ class House:
             readiness=self.readiness,
             http=cast("Any", self.http),
             listeners=cast("Any", SimpleNamespace(listeners=6)),
+            recorder=cast("Any", SimpleNamespace(figures=lambda: RecorderFigures(active=3))),
             hooks=cast("Any", SimpleNamespace(figures=lambda: HookFigures(hooks=2, dead=1))),
         )
         process = ProcessCollector(registry=CollectorRegistry())

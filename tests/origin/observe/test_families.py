@@ -12,7 +12,7 @@ from control.keys import new_stream_key
 from edge.board import Board
 from edge.events import EventBus
 from edge.node_metrics import COLUMNS, NodeMetrics
-from origin.observe.families import MAX_EVENT_TYPES, EventCounts
+from origin.observe.sources import MAX_EVENT_TYPES, EventCounts
 from origin.rtmp.figures import MAX_REFUSAL_CODES, RtmpFigures
 
 from .conftest import House, Told, read
@@ -40,6 +40,7 @@ async def test_figures_are_those_of_the_parts(autojump_clock: MockClock, house: 
     assert one["headrace_broadcasts_waiting"] == 0
     assert one["headrace_chat_messages_total"] == 5
     assert one["headrace_event_listeners"] == 6
+    assert one["headrace_recordings_active"] == 3
     assert (one["headrace_hooks"], one["headrace_hooks_dead"]) == (2, 1)
     assert one["headrace_store_queries_total"] >= 1
     assert one["headrace_store_errors_total"] == 0
@@ -90,7 +91,7 @@ async def test_before_and_without_a_server_the_rest_is_told(
     autojump_clock: MockClock, house: House
 ) -> None:
     house.sources.http = None
-    house.sources.listeners = house.sources.hooks = None
+    house.sources.listeners = house.sources.hooks = house.sources.recorder = None
     told = house.told()
     assert told["headrace_http_connections"].samples == {}
     assert told["headrace_event_listeners"].samples == {}
