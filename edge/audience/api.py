@@ -125,7 +125,7 @@ class StreamQuality(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """How viewers fare by their own word (CMCD), in the last minute."""
 
     viewers: float
-    """How many say so, on average."""
+    """How many say so, on average over the last half of it."""
     samples: int
     """What the rest is made of: a player is one in ten seconds."""
     rebuffering: float
@@ -364,11 +364,10 @@ class Audience:
 
     async def _show_quality(self, asked: Asked) -> Response:
         tally = self._quality.figures(asked.stream_id, trio.current_time())
-        slots = self._quality.slots(asked.stream_id)
         return json_response(
             200,
             StreamQuality(
-                viewers=round(tally.samples / slots, 1) if slots else 0.0,
+                viewers=round(self._quality.players(asked.stream_id), 1),
                 samples=tally.samples,
                 rebuffering=round(tally.rebuffering / tally.samples, 4) if tally.samples else 0.0,
                 bitrate_kbps=Percentiles.of(tally.bitrate),

@@ -23,6 +23,9 @@ SLOT_S: Final = 10.0
 SLOTS: Final = 6
 """That figures are made of: a minute."""
 
+RECENT_SLOTS: Final = 3
+"""Of which it is said how many players there are."""
+
 MAX_PLAYERS: Final = 50_000
 """In one slot, of all streams: 20 MB."""
 
@@ -154,10 +157,11 @@ class Quality:
             total.merge(tally)
         return total
 
-    def slots(self, stream_id: str) -> int:
-        """How many slots `figures` is made of."""
+    def players(self, stream_id: str) -> float:
+        """How many say something, on average over the newest slots: others' come late."""
         stream = self._streams.get(stream_id)
-        return 0 if stream is None else len(stream.slots)
+        newest = [] if stream is None else list(stream.slots)[-RECENT_SLOTS:]
+        return sum(tally.samples for tally in newest) / len(newest) if newest else 0.0
 
     def turn(self, now_s: float) -> None:
         """End the slot if its time is over; to be called now and then."""

@@ -169,6 +169,7 @@ def running_edge(
     workers: int = 1,
     arguments: tuple[str, ...] = (),
     name: str = "edge",
+    env: Mapping[str, str] | None = None,
 ) -> contextlib.AbstractContextManager[Node]:
     """Run `headrace-edge` before other servers.
 
@@ -178,9 +179,10 @@ def running_edge(
         workers: Processes that serve.
         arguments: More of the command line.
         name: For its logs.
+        env: More of the environment.
     """
     flags = [f"--workers={workers}", *(f"--upstream={url}" for url in upstreams)]
-    return _running(Node("edge", ("http",), folder, *flags, *arguments, name=name))
+    return _running(Node("edge", ("http",), folder, *flags, *arguments, name=name, env=env))
 
 
 def running_origin_node(

@@ -16,7 +16,7 @@ from edge.audience.cmcd import MAX_CHARS, MAX_SID_CHARS, NOTHING, Sample, parse_
         ('sid="6e2fb550-c457-11e9-bb97"', Sample("6e2fb550-c457-11e9-bb97")),
         # The examples of CTA-5004, section 4.
         ("bl=21300,br=3200,bs,mtp=25400", Sample(None, 3200, 21300, 25400, True)),
-        ('br=3200,bs,d=4004,mtp=2,ot=v,sf=h,sid="6e2f",st=v', Sample("6e2f", 3200, None, 2, True)),
+        ('br=3200,bs,d=4004,mtp=2,sf=h,sid="6e2f",st=v', Sample("6e2f", 3200, None, 2, True)),
         ("d=4004,com.example-myNumericKey=500,bs", Sample(starved=True)),
         ('com.example-key=500,com.example-text="a, b=c",br=1', Sample(None, 1)),
         ('nor="..%2F300kbps%2Ftrack.m4v",sid="6e2f"', Sample("6e2f")),

@@ -83,7 +83,7 @@ def test_rebuffering_is_not_what_begins() -> None:
     quality.add(S, "late", Sample(buffer_ms=100), SLOT_S + 2)
     tally = quality.figures(S, 2 * SLOT_S)
     assert (tally.samples, tally.rebuffering) == (5, 2)
-    assert quality.slots(S) == 2
+    assert quality.players(S) == 2.5
 
 
 def test_a_minute_and_no_more() -> None:
@@ -91,9 +91,10 @@ def test_a_minute_and_no_more() -> None:
     for slot in range(SLOTS + 3):
         quality.add(S, "a", Sample(bitrate_kbps=1000), slot * SLOT_S)
     assert quality.figures(S, (SLOTS + 3) * SLOT_S).samples == SLOTS
+    assert quality.players(S) == 1.0
     assert quality.figures(S, (SLOTS + 5) * SLOT_S).samples == SLOTS - 2
     assert quality.figures(S, 1000.0).samples == 0
-    assert quality.slots(S) == 0, "it is forgotten"
+    assert quality.players(S) == 0.0
 
 
 def test_what_others_count_is_added() -> None:
