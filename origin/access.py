@@ -10,7 +10,7 @@ look-up; anything else costs no look-up, and too many wrong ones from one networ
 May import control, edge and origin's own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import structlog
@@ -19,9 +19,11 @@ import trio
 from control import AdminToken, SqliteStore, StoreError, StreamKey, is_admin_token, is_stream_key
 from edge.api.operation import ALL_SCOPES, Principal
 from edge.errors import Unavailable
+from edge.events import PlatformEvent
 from edge.guesses import Guesses
 from edge.http.messages import HttpError
 from origin.broadcast import Broadcasts
+from origin.feed import Feed
 
 LOOK_S: Final = 1.0
 """Between two looks for keys that have expired."""
@@ -113,18 +115,28 @@ class KeyWatch:
         self._clock = clock
 
     async def settle(self, stream_id: str) -> None:
-        """A stream's keys have changed: look at its publisher's. Raises `Unavailable`."""
+        """A stream's keys have changed: look at who publishes with one. Raises `Unavailable`.
+
+        That may be into another stream, if the publish webhook has said so.
+        """
         try:
             keys = {key.id: key for key in await self._store.access.list_keys(stream_id)}
         except StoreError as error:
             raise _unavailable(error) from None
-        broadcast = self._broadcasts.live(stream_id)
-        feed = None if broadcast is None else broadcast.feed
-        if feed is None or feed.key is None:
+        for feed in self._feeds():
+            if feed.key is not None and feed.key.stream_id == stream_id:
+                feed.key = keys.get(feed.key.id)  # a grace may have begun for it
+                if feed.key is None:
+                    feed.revoke(ENDED)
+
+    def on_event(self, event: PlatformEvent) -> None:
+        """Hang up on whoever publishes with a key of a stream that was removed."""
+        if event.type != "stream.deleted":
             return
-        feed.key = keys.get(feed.key.id)  # a grace may have begun for it
-        if feed.key is None:
-            feed.revoke(ENDED)
+        for feed in self._feeds():
+            if feed.key is not None and feed.key.stream_id == event.stream_id:
+                feed.key = None
+                feed.revoke(ENDED)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look for keys that have expired, until cancelled."""
@@ -136,12 +148,17 @@ class KeyWatch:
     def look(self) -> None:
         """Hang up on whoever publishes with a key that has expired."""
         now_s = self._clock()
-        for stream_id in self._broadcasts.live_stream_ids():
-            broadcast = self._broadcasts.live(stream_id)
-            feed = None if broadcast is None else broadcast.feed
-            if feed is not None and _is_over(feed.key, now_s):
+        for feed in self._feeds():
+            if _is_over(feed.key, now_s):
                 feed.key = None
                 feed.revoke("the stream key has expired")
+
+    def _feeds(self) -> Iterator[Feed]:
+        """Who publishes now."""
+        for stream_id in self._broadcasts.live_stream_ids():
+            broadcast = self._broadcasts.live(stream_id)
+            if broadcast is not None and broadcast.feed is not None:
+                yield broadcast.feed
 
 
 def _is_over(key: StreamKey | None, now_s: float) -> bool:

@@ -58,6 +58,7 @@ from origin.config import Settings
 from origin.demo.launch import run_demo
 from origin.health.monitor import HealthMonitor
 from origin.health.rules import limits_of
+from origin.hooks.publish import make_publish_hook
 from origin.ingest import Ingest, IngestSettings
 from origin.metrics import TranscodeMetrics
 from origin.observe.observer import Observer
@@ -216,12 +217,14 @@ class _Origin:
             events=events,
         )
         taps = Taps()
+        publish_hook = make_publish_hook(settings, store)
         self._ingest = ingest = Ingest(
             keys=store.access,
             broadcasts=self._broadcasts,
             guesses=guesses,
             health=health,
             record=recorder.begin,
+            judge=None if publish_hook is None else publish_hook.judge,
             transcoding=self._transcoding,
             taps=taps,
             settings=IngestSettings(
@@ -236,7 +239,7 @@ class _Origin:
                 segment_target_s=settings.segment_target_s, part_target_s=settings.part_target_s
             ),
         )
-        self._chat = make_chat(settings, store, backend, self._broadcasts)
+        self._chat = make_chat(settings, store, backend, self._broadcasts, events)
         self._relaying = Relaying(
             store=store, admin_token=admin_token, taps=taps, take=ingest.take, guesses=guesses
         )
@@ -253,6 +256,7 @@ class _Origin:
             hook_key=_hook_key(settings),
             playback=playback,
             recorder=recorder,
+            publish_hook=publish_hook,
         )
         self._http_app = App(
             live=live,

@@ -18,6 +18,7 @@ from edge.chat.identity import Keyring
 from edge.chat.sampling import Sampling
 from edge.chat.service import ChatService, ChatSettings
 from edge.chat.webhook import Webhook
+from edge.events import EventBus
 from edge.process.errors import ConfigError, StartupError
 from origin.broadcast import Broadcasts
 from origin.config import Settings
@@ -29,7 +30,11 @@ MAX_KEY_BYTES: Final = 4096
 
 
 def make_chat(
-    settings: Settings, store: SqliteStore, backend: Backend, broadcasts: Broadcasts
+    settings: Settings,
+    store: SqliteStore,
+    backend: Backend,
+    broadcasts: Broadcasts,
+    events: EventBus | None = None,
 ) -> ChatService:
     """Put the chat together; it runs with `ChatService.run`.
 
@@ -51,6 +56,7 @@ def make_chat(
         stream_time_s=stream_time_s,
         keyring=make_keyring(settings, _secret(settings.data / SECRET_NAME)),
         webhook=make_webhook(settings),
+        events=events,
         settings=ChatSettings(
             batch_ms=settings.chat_batch_ms,
             max_connections_per_address=settings.max_chat_connections_per_address,

@@ -36,6 +36,7 @@ from edge.process.settings import Sources, is_secret
 from origin.app import ADMIN_TOKEN_NAME, DATABASE_NAME
 from origin.chat import make_keyring, make_webhook
 from origin.config import Settings
+from origin.hooks.publish import parse_publish_webhook
 from origin.slate.clip import SlateError, check_file
 from origin.transcode.machine import usable_cores
 from origin.transcode.measure import MeasureError, load, measure
@@ -160,14 +161,16 @@ def _chat(look: _Look) -> Iterator[Finding]:
     tries: tuple[tuple[str, Callable[[], object]], ...] = (
         ("chat_public_key", partial(make_keyring, settings, bytes(KEY_BYTES))),
         ("chat_webhook", partial(make_webhook, settings)),
+        ("publish_webhook", partial(parse_publish_webhook, settings)),
     )
     for name, make in tries:
         try:
             make()
         except ConfigError as error:
             yield look.error(name, str(error).removeprefix(f"{name}: "))
-    if settings.chat_webhook is not None and settings.chat_webhook_secret is None:
-        yield look.warning("chat_webhook", "it cannot tell who asks without chat_webhook_secret")
+    for name in ("chat_webhook", "publish_webhook"):
+        if getattr(settings, name) is not None and getattr(settings, f"{name}_secret") is None:
+            yield look.warning(name, f"it cannot tell who asks without {name}_secret")
 
 
 async def _slate(look: _Look) -> list[Finding]:

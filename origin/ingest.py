@@ -24,7 +24,7 @@ May import hls, control and origin's own; never rtmpcore, whose messages it only
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Final, Literal
@@ -80,6 +80,10 @@ class IngestSettings:
     """Most lines of its picture, or columns of an upright one; 0: any."""
 
 
+Judge = Callable[[StreamKey, Peer], Awaitable[str]]
+"""Says into which stream somebody with a good key may publish; raises `PublishDeniedError`."""
+
+
 class Ingest:
     """Admits publishers.
 
@@ -93,6 +97,7 @@ class Ingest:
         guesses: Counts wrong keys by network; None: nobody does.
         health: Says how publishers fare; None: nobody does.
         record: Begins to record a broadcast; None: nothing is recorded.
+        judge: Asked about everybody with a good key; None: a good key is enough.
     """
 
     def __init__(
@@ -107,9 +112,11 @@ class Ingest:
         guesses: Guesses | None = None,
         health: HealthMonitor | None = None,
         record: Record | None = None,
+        judge: Judge | None = None,
     ) -> None:
         self._settings = settings or IngestSettings()
         self._record = record
+        self._judge = judge
         self._health = health
         self._guesses = Guesses() if guesses is None else guesses
         self._waiting: Counter[str] = Counter()  # second publishers, by stream
@@ -126,7 +133,7 @@ class Ingest:
         self._is_draining = True
 
     async def admit(self, key: str, peer: Peer) -> "Publication":
-        """Check a stream key and take its stream.
+        """Check a stream key and take its stream, or the one that the judge names.
 
         Args:
             key: What the publisher sent, of any content; never logged.
@@ -145,18 +152,28 @@ class Ingest:
             raise PublishDeniedError(
                 "too many wrong stream keys; try again in a minute", code="tooManyGuesses"
             )
+        known = await self._find_key(key)
+        if known is None:
+            self._guesses.note_wrong(peer.address, trio.current_time())
+            raise PublishDeniedError("unknown stream key", code="unknownKey")
+        stream_id = known.stream_id
+        if self._judge is not None:
+            stream_id = await self._judge(known, peer)
+        await self._await_vacancy(stream_id)
+        if self._judge is not None:
+            known = await self._find_key(key)
+            if known is None:
+                raise PublishDeniedError("the stream key has been ended", code="unknownKey")
+        return self.take(stream_id, peer, key=known)
+
+    async def _find_key(self, key: str) -> StreamKey | None:
         try:
-            known = await self._keys.find_key(key)
+            return await self._keys.find_key(key)
         except StoreError as error:
             log.error("cannot look up a stream key", reason=str(error))
             raise PublishDeniedError(
                 "the stream key cannot be checked now", code="storeFailed"
             ) from error
-        if known is None:
-            self._guesses.note_wrong(peer.address, trio.current_time())
-            raise PublishDeniedError("unknown stream key", code="unknownKey")
-        await self._await_vacancy(known.stream_id)
-        return self.take(known.stream_id, peer, key=known)
 
     def take(self, stream_id: str, peer: Peer, *, key: StreamKey | None = None) -> "Publication":
         """Take a stream for somebody who may publish to it; never a checkpoint.

@@ -27,6 +27,7 @@ from origin.health.api import HealthApi
 from origin.health.live_events import LiveEvents
 from origin.health.monitor import HealthMonitor
 from origin.hooks.api import HooksApi
+from origin.hooks.publish import PublishHook
 from origin.hooks.service import Hooks
 from origin.playback import OriginPlayback
 from origin.recording.api import RecordingsApi
@@ -53,6 +54,7 @@ class Platform:
         hook_key: Of which the secrets of webhooks are made.
         playback: Who may watch.
         recorder: Keeps them; None: nothing is recorded.
+        publish_hook: Who is asked about publishers; None: nobody.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class Platform:
         hook_key: bytes,
         playback: OriginPlayback,
         recorder: Recorder | None = None,
+        publish_hook: PublishHook | None = None,
     ) -> None:
+        self._publish_hook = publish_hook
         self._health = health
         self._recorder = recorder
         self.live_events = live_events = LiveEvents(events)
@@ -83,6 +87,7 @@ class Platform:
         self.hooks = Hooks(store=store.hooks, events=events, key=hook_key)
         """Who is told of events; `hooks.figures()` says how that goes."""
         self._key_watch = KeyWatch(store=store, broadcasts=broadcasts, clock=time.time)
+        events.listen(self._key_watch.on_event)
         self.access = access = OriginAccess(
             store=store, admin_token=admin_token, guesses=guesses, is_live=broadcasts.is_live
         )
@@ -112,6 +117,8 @@ class Platform:
             await nursery.start(self._playback.run)
             if self._recorder is not None:  # it tells of what it repairs
                 await nursery.start(self._recorder.run)
+            if self._publish_hook is not None:
+                nursery.start_soon(self._publish_hook.run)
             task_status.started()
 
     async def drain(self) -> None:

@@ -16,7 +16,7 @@ yet taken (`MAX_CHANGES`: then the room is "unavailable"). May import: `control.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -78,6 +78,8 @@ class Change:
     """What everybody is sent."""
     to_close: tuple[int, ...] = ()
     """Who is shut out after that."""
+    event: tuple[str, Mapping[str, object]] | None = None
+    """Type and data of what webhooks are told then, besides a message."""
 
 
 class Room:
@@ -267,7 +269,10 @@ class Room:
         )
         if self.pinned is not None and self.pinned.id == message_id:
             self._set_pin(None)
-        self._audit(actor, "delete", now_ms, target=message_id, detail=author)
+        event = {"messageId": message_id, "userId": author or None}
+        self._audit(
+            actor, "delete", now_ms, target=message_id, detail=author, event=("chat.deleted", event)
+        )
 
     def clear(self, actor: Identity, now_ms: int) -> None:
         """Take everything away."""
@@ -278,7 +283,7 @@ class Room:
             write=lambda store: store.delete_messages(stream_id, everything=True),
             payload=protocol.deleted(everything=True),
         )
-        self._audit(actor, "clear", now_ms)
+        self._audit(actor, "clear", now_ms, event=("chat.cleared", {}))
 
     def sanction(
         self,
@@ -323,6 +328,15 @@ class Room:
             target=user_id,
             detail="" if seconds is None else f"{seconds:g} s",
             reason=sanction.reason,
+            event=(
+                "chat.banned" if is_ban else "chat.timeout",
+                {
+                    "userId": user_id,
+                    "username": sanction.username,
+                    "reason": sanction.reason,
+                    "until": sanction.until,
+                },
+            ),
         )
         return sanction
 
@@ -337,7 +351,8 @@ class Room:
         # Whoever is here and silenced: it has ended.
         self._tell(user_id, protocol.banned(user_id, until_ms=now_ms, reason=""))
         action = "unban" if sanction.until is None else "untimeout"
-        self._audit(actor, action, now_ms, target=user_id)
+        event = {"userId": user_id, "username": sanction.username}
+        self._audit(actor, action, now_ms, target=user_id, event=("chat.pardoned", event))
 
     def change(self, actor: Identity, settings: RoomSettings, now_ms: int) -> None:
         """Set the room's settings."""
@@ -353,7 +368,8 @@ class Room:
             write=lambda store: store.save_settings(stream_id, settings),
             payload=protocol.settings(settings),
         )
-        self._audit(actor, "settings", now_ms, detail=", ".join(changed))
+        event = ("chat.settings", {"changed": changed})
+        self._audit(actor, "settings", now_ms, detail=", ".join(changed), event=event)
 
     def pin(self, actor: Identity, message_id: str, now_ms: int) -> None:
         """Keep one of the newest messages in view."""
@@ -362,13 +378,14 @@ class Room:
         if message is None:
             raise ChatError("unknownMessage", "there is no such message among the newest")
         self._set_pin(message)
-        self._audit(actor, "pin", now_ms, target=message_id)
+        event = ("chat.pinned", {"messageId": message_id, "userId": message.user_id})
+        self._audit(actor, "pin", now_ms, target=message_id, event=event)
 
     def unpin(self, actor: Identity, now_ms: int) -> None:
         """Keep no message in view."""
         self._require(actor, Role.MODERATOR)
         self._set_pin(None)
-        self._audit(actor, "unpin", now_ms)
+        self._audit(actor, "unpin", now_ms, event=("chat.unpinned", {}))
 
     def set_moderator(self, actor: Identity, user_id: str, is_on: bool, now_ms: int) -> None:
         """Make somebody a moderator of this room, or a viewer again."""
@@ -387,7 +404,8 @@ class Room:
             self._out.send(tag, protocol.notice(text))
         stream_id = self.stream_id
         self._change(write=lambda store: store.set_moderator(stream_id, user_id, name, is_on))
-        self._audit(actor, "mod" if is_on else "unmod", now_ms, target=user_id)
+        event = ("chat.moderator", {"userId": user_id, "username": name, "isModerator": is_on})
+        self._audit(actor, "mod" if is_on else "unmod", now_ms, target=user_id, event=event)
 
     def find(self, user: str) -> str:
         """The id of whoever a person means by a name, or by an id.
@@ -551,6 +569,7 @@ class Room:
         target: str = "",
         detail: str = "",
         reason: str = "",
+        event: tuple[str, Mapping[str, object]] | None = None,
     ) -> None:
         entry = AuditEntry(
             at=now_ms,
@@ -562,7 +581,10 @@ class Room:
             reason=reason,
         )
         stream_id = self.stream_id
-        self._change(write=lambda store: store.add_audit(stream_id, entry))
+        if event is not None:
+            by = {"userId": actor.user_id, "username": actor.username}
+            event = (event[0], {**event[1], "by": by})
+        self._change(write=lambda store: store.add_audit(stream_id, entry), event=event)
 
     def _change(
         self,
@@ -571,9 +593,10 @@ class Room:
         message: ChatMessage | None = None,
         payload: bytes | None = None,
         to_close: tuple[int, ...] = (),
+        event: tuple[str, Mapping[str, object]] | None = None,
     ) -> None:
         self._changes.append(
-            Change(write=write, message=message, payload=payload, to_close=to_close)
+            Change(write=write, message=message, payload=payload, to_close=to_close, event=event)
         )
         self._changed()
 

@@ -40,6 +40,7 @@ from edge.chat.rules import LOCAL_NETWORK, Accept, Hold, Identity
 from edge.chat.sampling import Sampling
 from edge.chat.webhook import Allow, Deny, Webhook
 from edge.errors import BackendError, NoSuchStream
+from edge.events import EventBus
 from edge.http.network import is_local
 
 MAX_ROOMS: Final = 10_000
@@ -106,6 +107,7 @@ class ChatService:
         keyring: Mints and reads tokens.
         settings: Bounds and times.
         webhook: Asked before a message is seen; None: nobody is.
+        events: Where it is told what was shown and what moderators did; None: nowhere.
         clock_ms: UTC, milliseconds.
     """
 
@@ -118,6 +120,7 @@ class ChatService:
         keyring: Keyring,
         settings: ChatSettings | None = None,
         webhook: Webhook | None = None,
+        events: EventBus | None = None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.settings = settings or ChatSettings()
@@ -130,6 +133,7 @@ class ChatService:
         self._webhook = webhook
         self.figures = ChatFigures()
         """What was said and refused so far."""
+        self._events = EventBus() if events is None else events
         self._rooms: dict[str, Room] = {}
         self._left_s: dict[str, float] = {}  # since when a room has nobody in it
         self._opening: dict[str, trio.Event] = {}
@@ -446,8 +450,30 @@ class ChatService:
     def _publish(self, room: Room, changes: Sequence[Change]) -> None:
         try:
             room.publish(changes, self.clock_ms())
+            self._tell(room.stream_id, changes)
         except Exception:  # the same
             log.exception("showing chat failed", stream=room.stream_id)
+
+    def _tell(self, stream_id: str, changes: Sequence[Change]) -> None:
+        """Tell what is shown now; costs nothing per message while nobody listens."""
+        is_heard = self._events.is_heard("chat.message")
+        for change in changes:
+            message = change.message
+            if message is not None and is_heard:
+                self._events.emit(
+                    "chat.message",
+                    stream_id,
+                    messageId=message.id,
+                    userId=message.user_id,
+                    username=message.username,
+                    role=message.role.value,
+                    content=message.content,
+                    timestamp=message.timestamp,
+                    streamTime=message.stream_time,
+                )
+            elif change.event is not None:
+                kind, data = change.event
+                self._events.emit(kind, stream_id, **data)
 
     async def _keep_house(self) -> None:
         sweep_due_s = trio.current_time()

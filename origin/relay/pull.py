@@ -121,6 +121,10 @@ class Pull:
         self._heard_s = 0.0  # when the last message came
         self.address = ""
         """See `Peer`: it is we who have connected."""
+        self.app = ""
+        """See `Peer`."""
+        self.encoder = ""
+        """See `Peer`."""
 
     @property
     def silent_s(self) -> float:

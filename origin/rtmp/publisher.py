@@ -58,6 +58,9 @@ from rtmpcore.handshake import RANDOM_BYTES
 REARMS_PER_TIMEOUT: Final = 20
 """How often, at the most, media moves the deadline within one time-out."""
 
+MAX_NAME_CHARS: Final = 200
+"""That are kept of what a peer says of itself when it connects."""
+
 MEDIA: Final = (VideoMessage, AudioMessage)
 """The events that are dealt with at once, by the sink."""
 
@@ -144,6 +147,16 @@ class Peer(Protocol):
         ...
 
     @property
+    def app(self) -> str:
+        """The application that it connected to, as sent, at most `MAX_NAME_CHARS`."""
+        ...
+
+    @property
+    def encoder(self) -> str:
+        """What it called itself when it connected, as sent, at most `MAX_NAME_CHARS`."""
+        ...
+
+    @property
     def silent_s(self) -> float:
         """Seconds since its last byte."""
         ...
@@ -209,6 +222,10 @@ class PublisherConnection:
         address: str = "",
     ) -> None:
         self.address = address
+        """See `Peer`."""
+        self.app = ""
+        """See `Peer`."""
+        self.encoder = ""
         """See `Peer`."""
         self._stream = stream
         self._driver = RtmpDriver(
@@ -307,6 +324,8 @@ class PublisherConnection:
                 # Any app will do: the key decides. An encoder whose connect is rejected waits on in
                 # silence (OBS does); one whose publish is refused says so.
                 self._features = event.capabilities.features
+                self.app = event.app[:MAX_NAME_CHARS]
+                self.encoder = event.flash_version[:MAX_NAME_CHARS]
                 await self._driver.send(ConnectAccepted(capabilities=INGESTED))
             elif isinstance(event, Publish):
                 await self._publish(event)

@@ -197,6 +197,10 @@ def test_a_token_that_others_may_read_is_an_error(check: Check, tmp_path: Path) 
             'chat_webhook = "http://127.0.0.1/x"',
             "h.toml: chat_webhook: it cannot tell who asks without chat_webhook_secret",
         ),
+        (
+            'publish_webhook = "http://127.0.0.1/x"',
+            "h.toml: publish_webhook: it cannot tell who asks without publish_webhook_secret",
+        ),
     ],
 )
 def test_what_is_odd_is_a_warning(check: Check, toml: str, line: str) -> None:

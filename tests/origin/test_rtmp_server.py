@@ -22,7 +22,7 @@ from trio.testing import (
 )
 
 from origin.rtmp.driver import EVENTS_PER_SLICE
-from origin.rtmp.publisher import Peer, PublishDeniedError, PublishStoppedError
+from origin.rtmp.publisher import MAX_NAME_CHARS, Peer, PublishDeniedError, PublishStoppedError
 from origin.rtmp.server import RtmpServer, RtmpServerSettings
 from rtmpcore import AudioMessage, RemoteProtocolError, VideoMessage
 
@@ -132,6 +132,19 @@ async def pour(peer: PeerStream, *pieces: bytes, every_s: float) -> int:
 
 
 # -- the plain life of a publisher
+
+
+async def test_who_takes_the_media_knows_what_the_encoder_said_of_itself(studio: Studio) -> None:
+    connect = {"app": "live?a=" + "x" * 300, "tcUrl": "rtmp://host/live", "flashVer": "Some/1.0"}
+    async with studio.connect() as peer:
+        await peer.send_all(wire.C0_C1 + wire.C2 + wire.SET_CHUNK_SIZE)
+        await peer.send_all(wire.command("connect", 1, connect))
+        await peer.send_all(wire.command("createStream", 2, None) + wire.publish(KEY))
+        await read_until(peer, wire.PUBLISH_START)
+        seen = studio.sink.peer
+        assert seen.app == ("live?a=" + "x" * 300)[:MAX_NAME_CHARS]
+        assert seen.encoder == "Some/1.0"
+        await peer.aclose()
 
 
 async def test_media_between_publish_and_unpublish_reaches_the_sink(studio: Studio) -> None:

@@ -125,6 +125,7 @@ WORDS: dict[str, st.SearchStrategy[Any]] = {
         lambda ports: tuple(f"http://origin:{port}" for port in ports)
     ),
     "chat_webhook_secret": st.none() | PRINTABLE,
+    "publish_webhook_secret": st.none() | PRINTABLE,
     "segment_target_s": st.floats(4, 10),
 }
 

@@ -10,6 +10,8 @@ class FakePeer:
 
     def __init__(self, address: str = "") -> None:
         self.address = address
+        self.app = "live"
+        self.encoder = "FMLE/3.0"
         self.heard_s = trio.current_time()
         self.tcp: TcpFigures | None = None
         self.hung_up: list[tuple[str, bool]] = []

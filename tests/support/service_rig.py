@@ -13,6 +13,7 @@ from edge.chat.api import ChatApi
 from edge.chat.identity import Keyring
 from edge.chat.service import ChatService, ChatSettings
 from edge.errors import NoSuchStream, Unavailable
+from edge.events import EventBus
 from edge.http.messages import Call, HttpError, Request, error_answer
 
 NOW_MS = 1_790_000_000_000
@@ -56,12 +57,14 @@ class Rig:
         self.backend = Backend()
         self.now_ms = NOW_MS
         self.keyring = Keyring(b"k" * 32)
+        self.events = EventBus()
         self.service = ChatService(
             store=self.store,
             backend=self.backend,  # type: ignore[arg-type]
             stream_time_s=lambda _stream_id: 12.5,
             keyring=self.keyring,
             settings=ChatSettings(batch_ms=10),
+            events=self.events,
             clock_ms=lambda: self.now_ms,
         )
         self.api = ChatApi(self.service)
