@@ -37,12 +37,17 @@ def run(arguments: Sequence[str]) -> int:
     gather = parse(settings_command, PROGRAM, arguments)
     if isinstance(gather, int):
         return gather
+
+    def load() -> NodeSettings:
+        settings: NodeSettings = gather()
+        configure_logging(settings.log_format, settings.log_level)  # of the supervisor
+        return settings
+
     try:
-        settings = gather()
+        settings = load()
     except StartupError as error:
         return refuse(PROGRAM, str(error))
-    configure_logging(settings.log_format, settings.log_level)
-    return serve(PROGRAM, workers.run, settings, gather)
+    return serve(PROGRAM, workers.run, settings, load)
 
 
 @click.command(

@@ -12,7 +12,7 @@
       |- serve_http            listeners, one task per viewer connection
       |- RtmpServer.serve      listeners, one task per publisher
       |- demo                  a child process, on request
-      '- signals               SIGTERM, SIGINT: begin the stop
+      '- signals               SIGTERM, SIGINT: begin the stop; SIGHUP: origin/reload
 
 A stop begins with ``farewell_s`` in which only `/ready` knows of it. Then it is graceful and
 bounded by ``drain_timeout_s``, in this order: broadcasts end, so that every
@@ -42,13 +42,13 @@ from edge.chat.api import ChatApi
 from edge.events import EventBus
 from edge.guesses import Guesses
 from edge.http.routes import App
-from edge.http.server import Figures, serve_http
-from edge.http.settings import HttpSettings
+from edge.http.server import HttpServer, serve_http
 from edge.http.tls import Certificate, CertificateError
 from edge.live import LiveStreams
 from edge.process.address import Address
 from edge.process.errors import ConfigError, StartupError
 from edge.process.listeners import address_of, open_listeners, raise_file_limit
+from edge.process.settings import Sources
 from hls import TimelineSettings
 from hls.segmenter_settings import SegmenterSettings
 from origin.backend import OriginBackend
@@ -59,7 +59,8 @@ from origin.demo.launch import run_demo
 from origin.health.monitor import HealthMonitor
 from origin.health.rules import limits_of
 from origin.hooks.publish import make_publish_hook
-from origin.ingest import Ingest, IngestSettings
+from origin.ingest import Ingest
+from origin.live_settings import http_settings, ingest_settings, live_parts, rtmp_settings
 from origin.metrics import TranscodeMetrics
 from origin.observe.observer import Observer
 from origin.platform import Platform
@@ -67,7 +68,8 @@ from origin.playback import OriginPlayback
 from origin.recording.recorder import Recorder, recorder_settings
 from origin.relay.service import Relaying
 from origin.relay.tap import Taps
-from origin.rtmp.server import RtmpServer, RtmpServerSettings
+from origin.reload import Load, Reloading
+from origin.rtmp.server import RtmpServer
 from origin.slate.clip import SlateError, check_file
 from origin.slate.show import Slates
 from origin.transcode import measure
@@ -99,12 +101,18 @@ class Listening:
 
 
 async def run(
-    settings: Settings, *, task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED
+    settings: Settings,
+    sources: Sources | None = None,
+    load: Load | None = None,
+    *,
+    task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run an origin until SIGTERM or SIGINT, then drain; returns when everything is closed.
 
     Args:
         settings: Checked settings.
+        sources: Where each was given.
+        load: Gathers them again, after SIGHUP or a call of the API; None: they stay.
         task_status: Reports the addresses once connections are accepted.
 
     Raises:
@@ -114,7 +122,7 @@ async def run(
     """
     raise_file_limit()
     await _check_slate(settings)
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with (
             _open_store(settings) as store,
             open_listeners("HTTP", settings.http_address) as http,
@@ -122,7 +130,8 @@ async def run(
             open_listeners("HTTPS", settings.https_address) as https,
             open_listeners("RTMPS", settings.rtmps_address) as rtmps,
         ):
-            origin = _Origin(settings, store, _admin_token(settings), _certificate(settings))
+            reloading = Reloading(settings, sources, load)
+            origin = _Origin(reloading, store, _admin_token(settings), _certificate(settings))
             listening = Listening(
                 http=address_of(http[0]),
                 rtmp=address_of(rtmp[0]),
@@ -144,13 +153,14 @@ async def run(
                     process_nursery.start_soon(origin.run_demo, listening)
                 task_status.started(listening)
 
-                await anext(signals)
+                while await anext(signals) == signal.SIGHUP:
+                    reloading.reload_and_log()
                 log.info("stopping")
                 origin.observer.stop()
                 process_nursery.start_soon(_cut_short, signals, process_nursery.cancel_scope)
-                await trio.sleep(settings.farewell_s)
+                await trio.sleep(reloading.settings.farewell_s)
                 process_nursery.cancel_scope.deadline = (
-                    trio.current_time() + settings.drain_timeout_s
+                    trio.current_time() + reloading.settings.drain_timeout_s
                 )
                 await origin.stop()
                 process_nursery.cancel_scope.cancel(reason="drained")
@@ -162,12 +172,13 @@ class _Origin:
 
     def __init__(
         self,
-        settings: Settings,
+        reloading: Reloading,
         store: SqliteStore,
         admin_token: AdminToken,
         certificate: Certificate | None,
     ) -> None:
-        self._settings = settings
+        settings = self._settings = reloading.settings
+        self._reloading = reloading
         self._certificate = certificate
         self._store = store
         live = LiveStreams()
@@ -227,14 +238,7 @@ class _Origin:
             judge=None if publish_hook is None else publish_hook.judge,
             transcoding=self._transcoding,
             taps=taps,
-            settings=IngestSettings(
-                publish_policy=settings.publish_policy,
-                # A tenth of the connections is kept for those who are told that there is no room.
-                max_publishers=settings.max_rtmp_connections - settings.max_rtmp_connections // 10,
-                stale_s=settings.stale_s,
-                max_bitrate_kbps=settings.max_bitrate_kbps,
-                max_height=settings.max_height,
-            ),
+            settings=ingest_settings(settings),
             segmenter_settings=SegmenterSettings(
                 segment_target_s=settings.segment_target_s, part_target_s=settings.part_target_s
             ),
@@ -257,24 +261,20 @@ class _Origin:
             playback=playback,
             recorder=recorder,
             publish_hook=publish_hook,
+            reloading=reloading,
         )
+        chat_api = ChatApi(self._chat, socket_settings(settings), self._platform.access)
         self._http_app = App(
             live=live,
             metrics=lambda: self.observer.metrics(),
             ready=lambda: self.observer.ready(),
-            chat=ChatApi(self._chat, socket_settings(settings), self._platform.access),
+            chat=chat_api,
             router=self._platform.router,
         )
         self._rtmp_server = RtmpServer(
             admit=ingest.admit,
             play=self._relaying.play,
-            settings=RtmpServerSettings(
-                handshake_timeout_s=settings.handshake_timeout_s,
-                publish_timeout_s=settings.publish_timeout_s,
-                max_connections=settings.max_rtmp_connections,
-                max_connections_per_address=settings.max_rtmp_connections_per_address,
-                balancers=settings.rtmp_balancers,
-            ),
+            settings=rtmp_settings(settings),
             tls_context=None if certificate is None else certificate.context,
         )
         self.observer = Observer(
@@ -294,6 +294,22 @@ class _Origin:
             recorder=recorder,
         )
         """What operators see."""
+        self._http_server: HttpServer | None = None
+        reloading.tell(
+            live_parts(
+                access_log=self.observer.requests,
+                broadcasts=self._broadcasts,
+                certificate=certificate,
+                chat=self._chat,
+                chat_api=chat_api,
+                health=health,
+                http_server=lambda: self._http_server,
+                ingest=ingest,
+                recorder=recorder,
+                rtmp_server=self._rtmp_server,
+                transcoding=self._transcoding,
+            )
+        )
         self._rtmp_scope = trio.CancelScope()
         self._http_stop = trio.Event()
         self._http_done = trio.Event()
@@ -316,9 +332,11 @@ class _Origin:
         await process_nursery.start(self._chat.run)
         await process_nursery.start(self._platform.run)
         await process_nursery.start(self.observer.run)
-        figures: Figures = await process_nursery.start(self._serve_http, http, https)
+        server: HttpServer = await process_nursery.start(self._serve_http, http, https)
+        server.settings = http_settings(self._reloading.settings)  # a reload may have been faster
+        self._http_server = server
         await process_nursery.start(self._serve_rtmp, rtmp, rtmps)
-        self.observer.serving(figures)
+        self.observer.serving(server)
 
     async def stop(self) -> None:
         """Drain; the caller bounds it."""
@@ -349,16 +367,12 @@ class _Origin:
         listeners: Sequence[trio.SocketListener],
         tls_listeners: Sequence[trio.SocketListener],
         *,
-        task_status: trio.TaskStatus[Figures] = trio.TASK_STATUS_IGNORED,
+        task_status: trio.TaskStatus[HttpServer] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        settings = HttpSettings(
-            max_connections=self._settings.max_http_connections,
-            drain_timeout_s=self._settings.drain_timeout_s,
-        )
         await serve_http(
             listeners,
             self._http_app,
-            settings=settings,
+            settings=http_settings(self._settings),
             tls_listeners=tls_listeners,
             tls_context=None if self._certificate is None else self._certificate.context,
             stop=self._http_stop,
@@ -411,7 +425,8 @@ def _slates(settings: Settings, broadcasts: Broadcasts) -> Slates | None:
 
 
 async def _cut_short(signals: AsyncIterator[int], process_scope: trio.CancelScope) -> None:
-    await anext(signals)
+    while await anext(signals) == signal.SIGHUP:
+        pass
     log.warning("stopping at once")
     process_scope.cancel(reason="second signal")
 

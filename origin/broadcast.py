@@ -165,7 +165,8 @@ class Broadcasts:
         self._live_streams = live
         self._store = store
         self._timeline_settings = timeline_settings
-        self._reconnect_grace_s = reconnect_grace_s
+        self.reconnect_grace_s = reconnect_grace_s
+        """May be changed: it holds for whoever is lost from then on."""
         self._clock = clock
         self._events = events or EventBus(clock)
         self._live: dict[str, Broadcast] = {}
@@ -230,15 +231,15 @@ class Broadcasts:
         """
         if broadcast.ended_at_s is not None:
             return
-        if not self._reconnect_grace_s:
+        if not self.reconnect_grace_s:
             self.end(broadcast, "publisher lost")
             return
         broadcast.feed = None
-        broadcast.lost_due_s = trio.current_time() + self._reconnect_grace_s
+        broadcast.lost_due_s = trio.current_time() + self.reconnect_grace_s
         self._lost[broadcast.stream_id] = broadcast
         self._wake()
         log.warning(
-            "publisher lost", stream=broadcast.stream_id, grace_s=round(self._reconnect_grace_s, 3)
+            "publisher lost", stream=broadcast.stream_id, grace_s=round(self.reconnect_grace_s, 3)
         )
         self._tell("publisher.disconnected", broadcast, reason="lost")
         broadcast.stand_in = self.stand_in(broadcast)

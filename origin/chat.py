@@ -57,15 +57,18 @@ def make_chat(
         keyring=make_keyring(settings, _secret(settings.data / SECRET_NAME)),
         webhook=make_webhook(settings),
         events=events,
-        settings=ChatSettings(
-            batch_ms=settings.chat_batch_ms,
-            max_connections_per_address=settings.max_chat_connections_per_address,
-            sampling=Sampling(
-                above=settings.chat_sampling_above, per_s=settings.chat_sampling_per_s
-            ),
-            keep_days=settings.chat_keep_days,
-            crowd=CrowdSettings(max_members=settings.max_chat_connections),
-        ),
+        settings=chat_settings(settings),
+    )
+
+
+def chat_settings(settings: Settings) -> ChatSettings:
+    """How this process chats."""
+    return ChatSettings(
+        batch_ms=settings.chat_batch_ms,
+        max_connections_per_address=settings.max_chat_connections_per_address,
+        sampling=Sampling(above=settings.chat_sampling_above, per_s=settings.chat_sampling_per_s),
+        keep_days=settings.chat_keep_days,
+        crowd=CrowdSettings(max_members=settings.max_chat_connections),
     )
 
 

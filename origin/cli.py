@@ -3,17 +3,22 @@
 `edge.process.terminal` says what the exit codes are.
 """
 
+import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from edge.process.errors import StartupError
 from edge.process.log import configure_logging
-from edge.process.terminal import parse, serve, version_option
+from edge.process.settings import gather
+from edge.process.terminal import parse, refuse, serve, version_option
 from origin import app
-from origin.config import Settings, load_settings
+from origin.config import PLAN
+from origin.reload import Load
 from origin.transcode.rungs import DEFAULT_LADDER
 
 PROGRAM: Final = "headrace-origin"
@@ -33,18 +38,23 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    result = parse(settings_command, PROGRAM, arguments)
-    if not isinstance(result, Settings):
-        return int(result)
-    configure_logging(result.log_format, result.log_level)
-    return serve(PROGRAM, app.run, result)
+    load = parse(settings_command, PROGRAM, arguments)
+    if isinstance(load, int):
+        return load
+    try:
+        settings, sources = load()
+    except StartupError as error:
+        return refuse(PROGRAM, str(error))
+    configure_logging(settings.log_format, settings.log_level)
+    return serve(PROGRAM, app.run, settings, sources, load)
 
 
 @click.command(
     PROGRAM,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Every setting may also stand in the TOML file (http = ...) or the environment"
-    " (HEADRACE_HTTP=...); flags win over the environment, and that over the file.",
+    " (HEADRACE_HTTP=...); flags win over the environment, and that over the file. SIGHUP reads the"
+    " file again and applies what can change live.",
 )
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML settings.")
 @click.option("--http", metavar="HOST:PORT", help="For viewers.  [default: 127.0.0.1:8080]")
@@ -70,6 +80,6 @@ def run(arguments: Sequence[str]) -> int:
 @click.option("--demo", is_flag=True, default=None, help="Publish a built-in demo broadcast.")
 @click.option("--log-format", metavar="text|json", help="Log lines on stderr.  [default: text]")
 @version_option(PROGRAM)
-def settings_command(config: Path | None, **flags: Any) -> Settings:
+def settings_command(config: Path | None, **flags: Any) -> Load:
     """Take live broadcasts over RTMP and serve them as Low-Latency HLS."""
-    return load_settings(config_file=config, flags=flags)
+    return partial(gather, PLAN, config_file=config, environment=os.environ, flags=flags)

@@ -18,7 +18,7 @@ from control.admin_token import AdminToken
 from edge.http.access_log import Which
 from edge.process.address import Address, parse_address
 from edge.process.errors import ConfigError
-from edge.process.settings import Plan, Sources, Timeout, check_tls, gather, safe_repr
+from edge.process.settings import LIVE, Plan, Sources, Timeout, check_tls, gather, safe_repr
 from origin.transcode.rungs import (
     DEFAULT_LADDER,
     FALLBACK_ENCODER,
@@ -42,11 +42,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     https: str | None = None
     """Where the same is served over TLS, HOST:PORT, as HTTP/2 and HTTP/1.1. None: nowhere."""
 
-    tls_certificate: Path | None = None
+    tls_certificate: Annotated[Path | None, LIVE] = None
     """PEM file for `https` and `rtmps`: the certificate, then the intermediate ones. Reloaded when
     changed."""
 
-    tls_key: Path | None = None
+    tls_key: Annotated[Path | None, LIVE] = None
     """PEM file: its private key, without a password. None: it is in `tls_certificate`."""
 
     rtmp: str = "127.0.0.1:1935"
@@ -66,17 +66,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     demo: bool = False
     """Whether to publish the built-in demo broadcast."""
 
-    ladder: str = DEFAULT_LADDER
+    ladder: Annotated[str, LIVE] = DEFAULT_LADDER
     """Renditions to transcode to: names of rungs with commas between them, or "none". A broadcast
     gets those that are smaller than its source and that this machine can carry."""
 
-    rungs: Annotated[tuple[RungOverride, ...], msgspec.Meta(max_length=MAX_CONFIGURED)] = ()
+    rungs: Annotated[tuple[RungOverride, ...], msgspec.Meta(max_length=MAX_CONFIGURED), LIVE] = ()
     """Rungs that are changed or added, by name. It has no flag; a variable holds JSON."""
 
-    encoder: EncoderName | Literal["auto"] = FALLBACK_ENCODER
+    encoder: Annotated[EncoderName | Literal["auto"], LIVE] = FALLBACK_ENCODER
     """What encodes the rungs that do not say. "auto" takes the first that works here."""
 
-    max_gop_s: Annotated[float, msgspec.Meta(ge=1, le=10)] = 4.0
+    max_gop_s: Annotated[float, msgspec.Meta(ge=1, le=10), LIVE] = 4.0
     """Longest keyframe interval at which the source is passed through, seconds, if there is a
     ladder. Above it a rung of the source's size is encoded in its place."""
 
@@ -86,17 +86,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     transcode_memory_mb: Annotated[int, msgspec.Meta(ge=256, le=65536)] = 2048
     """Address space of one broadcast's worker, MiB: more than it ever holds in memory."""
 
-    log_format: Literal["text", "json"] = "text"
+    log_format: Annotated[Literal["text", "json"], LIVE] = "text"
     """Lines for people (text) or for machines (json), on stderr."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], LIVE] = "info"
     """The least severe lines to write."""
 
-    access_log: Which = "none"
+    access_log: Annotated[Which, LIVE] = "none"
     """Which requests get a line in the log: none, errors (a status from 400 on), sampled (errors
     and a share of the others), or all; never those of players that the reactor answers."""
 
-    access_log_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
+    access_log_share: Annotated[float, msgspec.Meta(ge=0, le=1), LIVE] = 0.01
     """The share, if they are sampled."""
 
     metrics_streams: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 200
@@ -105,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     min_free_disk_mb: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 256
     """Room that the data folder must have, MiB, or `/ready` says no."""
 
-    farewell_s: Annotated[float, msgspec.Meta(ge=0, le=300)] = 0.0
+    farewell_s: Annotated[float, msgspec.Meta(ge=0, le=300), LIVE] = 0.0
     """From a stop by SIGTERM or SIGINT to its begin, seconds: `/ready` says no and all else goes
     on, so that a balancer looks elsewhere first."""
 
@@ -121,10 +121,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     window_segments: Annotated[int, msgspec.Meta(ge=6, le=1000)] = 15
     """Segments a live playlist lists; older ones leave memory."""
 
-    publish_timeout_s: Timeout = 20.0
+    publish_timeout_s: Annotated[Timeout, LIVE] = 20.0
     """Silence after which a publisher counts as gone, seconds."""
 
-    reconnect_grace_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 60.0
+    reconnect_grace_s: Annotated[float, msgspec.Meta(ge=0, le=3600), LIVE] = 60.0
     """How long a broadcast waits for a publisher whose connection was lost, seconds; 0: not at all.
     One that says that it ends (OBS's "stop streaming") is not waited for."""
 
@@ -136,47 +136,47 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a publisher is away before viewers see the slate, seconds. One whose line was cut
     counts as away when another connection takes over, or after `publish_timeout_s`."""
 
-    publish_policy: Literal["refuse", "takeover"] = "refuse"
+    publish_policy: Annotated[Literal["refuse", "takeover"], LIVE] = "refuse"
     """What becomes of a second publisher of a stream while the first one sends."""
 
-    stale_s: Annotated[float, msgspec.Meta(ge=0.5, le=5)] = 2.0
+    stale_s: Annotated[float, msgspec.Meta(ge=0.5, le=5), LIVE] = 2.0
     """Silence, not a byte, after which a second publisher takes over from the first, seconds."""
 
-    max_bitrate_kbps: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    max_bitrate_kbps: Annotated[int, msgspec.Meta(ge=0, le=1_000_000), LIVE] = 0
     """Most that a publisher may send, over ten seconds; 0: anything."""
 
-    max_height: Annotated[int, msgspec.Meta(ge=0, le=16_384)] = 0
+    max_height: Annotated[int, msgspec.Meta(ge=0, le=16_384), LIVE] = 0
     """Most lines of a publisher's picture (of an upright one, columns); 0: any."""
 
-    handshake_timeout_s: Timeout = 10.0
+    handshake_timeout_s: Annotated[Timeout, LIVE] = 10.0
     """From a publisher's connection to its accepted publish, seconds."""
 
-    drain_timeout_s: Timeout = 5.0
+    drain_timeout_s: Annotated[Timeout, LIVE] = 5.0
     """How long a stop by SIGTERM or SIGINT waits for connections to finish, seconds."""
 
-    chat_batch_ms: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 50
+    chat_batch_ms: Annotated[int, msgspec.Meta(ge=0, le=1000), LIVE] = 50
     """Chat messages that come within so many milliseconds are sent together."""
 
-    chat_origins: Annotated[tuple[str, ...], msgspec.Meta(max_length=100)] = ()
+    chat_origins: Annotated[tuple[str, ...], msgspec.Meta(max_length=100), LIVE] = ()
     """Sites besides this one whose pages may open the chat: "https://example.org", or "*" for all.
     A variable or flag has commas."""
 
-    chat_sampling_above: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    chat_sampling_above: Annotated[int, msgspec.Meta(ge=0, le=1_000_000), LIVE] = 0
     """Members past which each sees only `chat_sampling_per_s` messages of a room; 0: never."""
 
-    chat_sampling_per_s: Annotated[float, msgspec.Meta(ge=0.1, le=1000)] = 20.0
+    chat_sampling_per_s: Annotated[float, msgspec.Meta(ge=0.1, le=1000), LIVE] = 20.0
     """Messages a second of a sampled room. Moderators' come on top, and one's own."""
 
-    chat_keep_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 30
+    chat_keep_days: Annotated[int, msgspec.Meta(ge=1, le=3650), LIVE] = 30
     """How long chat is stored."""
 
-    chat_webhook: str | None = None
+    chat_webhook: Annotated[str | None, LIVE] = None
     """URL that is asked before a chat message is seen: allow, deny or change. None: nothing is."""
 
-    chat_webhook_fails_open: bool = True
+    chat_webhook_fails_open: Annotated[bool, LIVE] = True
     """Whether messages pass while it does not answer."""
 
-    chat_webhook_secret: str | None = None
+    chat_webhook_secret: Annotated[str | None, LIVE] = None
     """Signs what it is sent; it has no flag."""
 
     chat_public_key: Path | None = None
@@ -196,49 +196,49 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     publish_webhook_secret: str | None = None
     """Signs what it is sent; it has no flag."""
 
-    health_min_bitrate_kbps: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 500
+    health_min_bitrate_kbps: Annotated[int, msgspec.Meta(ge=0, le=1_000_000), LIVE] = 500
     """Below it a publisher's bitrate, over three seconds, is told as low; 0: never."""
 
-    health_min_fps: Annotated[float, msgspec.Meta(ge=0, le=240)] = 20.0
+    health_min_fps: Annotated[float, msgspec.Meta(ge=0, le=240), LIVE] = 20.0
     """Below it its frame rate is; 0: never."""
 
-    health_max_dropped_frames: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 100
+    health_max_dropped_frames: Annotated[int, msgspec.Meta(ge=0, le=100_000), LIVE] = 100
     """Above it, within a minute, frames are told as dropped; 0: never."""
 
-    health_max_keyframe_interval_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 4.0
+    health_max_keyframe_interval_s: Annotated[float, msgspec.Meta(ge=0, le=60), LIVE] = 4.0
     """Above it the keyframe interval is told as long, seconds; 0: never."""
 
-    health_max_av_skew_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 200
+    health_max_av_skew_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000), LIVE] = 200
     """Above it sound and picture are told to be apart, milliseconds; 0: never."""
 
-    health_max_drift_ppm: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 300
+    health_max_drift_ppm: Annotated[int, msgspec.Meta(ge=0, le=10_000), LIVE] = 300
     """Above it the encoder's clock is told as wrong, parts per million; 0: never."""
 
-    health_max_jitter_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
+    health_max_jitter_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000), LIVE] = 500
     """Above it media is told to come unevenly, milliseconds; 0: never."""
 
-    recording_keep_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] = 0
+    recording_keep_days: Annotated[int, msgspec.Meta(ge=0, le=36_500), LIVE] = 0
     """How long recordings are kept; 0: for ever."""
 
-    recording_max_gb: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    recording_max_gb: Annotated[int, msgspec.Meta(ge=0, le=1_000_000), LIVE] = 0
     """Size of all recordings (10^9 bytes each) beyond which the oldest go; 0: any size."""
 
-    recording_min_free_mb: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 512
+    recording_min_free_mb: Annotated[int, msgspec.Meta(ge=0, le=1_000_000), LIVE] = 512
     """Room (MiB) on the disk of `data` without which a recording stops."""
 
     max_chat_connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
     """WebSockets of all chats at one time."""
 
-    max_chat_connections_per_address: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 200
+    max_chat_connections_per_address: Annotated[int, msgspec.Meta(ge=1, le=1_000_000), LIVE] = 200
     """The same from one address, of IPv6 from one /64. This machine is exempt."""
 
-    max_rtmp_connections: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
+    max_rtmp_connections: Annotated[int, msgspec.Meta(ge=1, le=100_000), LIVE] = 1000
     """Publisher connections at one time, authenticated or not; more are closed at once."""
 
-    max_rtmp_connections_per_address: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 100
+    max_rtmp_connections_per_address: Annotated[int, msgspec.Meta(ge=1, le=100_000), LIVE] = 100
     """The same from one address, of IPv6 from one /64. This machine is exempt."""
 
-    max_http_connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    max_http_connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000), LIVE] = 10_000
     """Viewer connections at one time; more are answered 503 and closed."""
 
     def __repr__(self) -> str:

@@ -128,6 +128,10 @@ class Ingest:
         self._segmenter_settings = segmenter_settings
         self._transcoding = transcoding
 
+    def reconfigure(self, settings: IngestSettings) -> None:
+        """Judge by other settings whoever publishes from now on."""
+        self._settings = settings
+
     def drain(self) -> None:
         """Admit nobody any more: the server is about to stop."""
         self._is_draining = True

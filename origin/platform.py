@@ -23,6 +23,7 @@ from edge.events import EventBus
 from edge.guesses import Guesses
 from origin.access import KeyWatch, OriginAccess
 from origin.broadcast import Broadcasts
+from origin.config_api import ConfigApi
 from origin.health.api import HealthApi
 from origin.health.live_events import LiveEvents
 from origin.health.monitor import HealthMonitor
@@ -33,6 +34,7 @@ from origin.playback import OriginPlayback
 from origin.recording.api import RecordingsApi
 from origin.recording.recorder import Recorder
 from origin.relay.service import Relaying
+from origin.reload import Reloading
 
 RECORDINGS_S: Final = 2.0
 """For what is recorded to be written when the server stops; the next start repairs the rest."""
@@ -55,6 +57,7 @@ class Platform:
         playback: Who may watch.
         recorder: Keeps them; None: nothing is recorded.
         publish_hook: Who is asked about publishers; None: nobody.
+        reloading: The settings in force.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Platform:
         playback: OriginPlayback,
         recorder: Recorder | None = None,
         publish_hook: PublishHook | None = None,
+        reloading: Reloading,
     ) -> None:
         self._publish_hook = publish_hook
         self._health = health
@@ -102,6 +106,7 @@ class Platform:
                 *HooksApi(self.hooks).operations,
                 *playback.operations,
                 *_recordings(recorder, store),
+                *ConfigApi(reloading).operations,
             ],
         )
         """The rows of the API that the parts bring."""

@@ -89,7 +89,8 @@ class ChatApi:
     ) -> None:
         self._service = service
         self._access = access or BackendAccess(service.backend)
-        self._sockets = sockets or ChatSocketSettings()
+        self.sockets = sockets or ChatSocketSettings()
+        """May be replaced: it holds for those who come from then on."""
 
     @property
     def operations(self) -> Sequence[Operation]:
@@ -108,7 +109,7 @@ class ChatApi:
             case ["ws"]:
                 if request.method != "GET":
                     raise HttpError(405, "method not allowed here", Allow="GET, OPTIONS")
-                check_upgrade(request, allowed_origins=self._sockets.allowed_origins)
+                check_upgrade(request, allowed_origins=self.sockets.allowed_origins)
                 return HandOver(partial(self._socket, stream_id, request))
             case ["token"]:
                 handlers = {"POST": self._mint}
@@ -161,7 +162,7 @@ class ChatApi:
             stream_id=stream_id,
             door=self._service,
             crowd=self._service.crowd,
-            settings=self._sockets,
+            settings=self.sockets,
         )
 
     # -- talk

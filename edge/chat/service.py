@@ -124,6 +124,7 @@ class ChatService:
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.settings = settings or ChatSettings()
+        """May be replaced, but for `crowd`; `sampling` holds for rooms that open from then on."""
         self.store = store
         self.backend = backend
         self.keyring = keyring
@@ -154,14 +155,20 @@ class ChatService:
             nursery.start_soon(self._flush)
             nursery.start_soon(self._keep_house)
             task_status.started()
-            if self._webhook is not None:
-                nursery.start_soon(self._close_webhook, self._webhook)
+            nursery.start_soon(self._close_webhook)
 
-    async def _close_webhook(self, webhook: Webhook) -> None:
+    async def _close_webhook(self) -> None:
         try:
             await trio.sleep_forever()
         finally:
-            await webhook.aclose()
+            if self._webhook is not None:
+                await self._webhook.aclose()
+
+    def use_webhook(self, webhook: Webhook | None) -> None:
+        """Ask another one from now on, or none; the last one is closed when it has answered."""
+        last, self._webhook = self._webhook, webhook
+        if last is not None:
+            self._nursery.start_soon(last.retire)
 
     @property
     def rooms(self) -> int:

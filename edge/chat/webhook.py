@@ -149,6 +149,13 @@ class Webhook:
         self._failures = 0
         return decision
 
+    async def retire(self) -> None:
+        """Close the connections when what was asked has been answered, or should have been."""
+        try:
+            await trio.sleep(self._timeout_s)
+        finally:
+            await self.aclose()
+
     async def aclose(self) -> None:
         """Close the connections; takes a second at most."""
         with trio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):

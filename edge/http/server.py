@@ -59,7 +59,7 @@ async def serve_http(
     stop: trio.Event | None = None,
     audience: Audience | None = None,
     tell: Tell = tell_nobody,
-    task_status: "trio.TaskStatus[Figures]" = trio.TASK_STATUS_IGNORED,
+    task_status: "trio.TaskStatus[HttpServer]" = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an application until cancelled, or until `stop` is set and the rest has drained.
 
@@ -126,6 +126,13 @@ class Figures(Protocol):
     def reactor(self) -> "ReactorCounters | None":
         """What the reactor has done so far; None if there is none."""
         ...
+
+
+class HttpServer(Figures, Protocol):
+    """A server that runs."""
+
+    settings: HttpSettings
+    """May be replaced: it holds for connections that come from then on, and for the drain."""
 
 
 @dataclass(slots=True)

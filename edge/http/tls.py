@@ -128,6 +128,20 @@ class Certificate:
                 self._reload()
         return self._context
 
+    def prepare(self, chain: Path, key: Path | None = None) -> Callable[[], None]:
+        """Load a pair, the same files or others, and return what puts it in force.
+
+        Raises:
+            CertificateError: It cannot be used; the last one stays.
+        """
+        found = Certificate(chain, key, make=self._make)
+
+        def take() -> None:
+            self._chain, self._key = found._chain, found._key
+            self._seen, self._context = found._seen, found._context
+
+        return take
+
     def _reload(self) -> None:
         try:
             self._context = self._load()

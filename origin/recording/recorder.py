@@ -16,8 +16,7 @@ May import control, edge, hls, trio and origin's own.
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -139,9 +138,7 @@ class Recorder:
         self._get_stream = get_stream
         self._events = events
         self._clock = clock
-        self._open_writer = open_writer or partial(
-            RecordingWriter, min_free_bytes=settings.min_free_bytes
-        )
+        self._open_writer = open_writer or self._new_writer
         self._threads = trio.CapacityLimiter(MAX_WRITERS)
         self._queued = QueuedBytes()
         self._figures = RecorderFigures()
@@ -150,6 +147,13 @@ class Recorder:
         self._tasks = 0
         self._idle = trio.Event()
         self._idle.set()
+
+    def reconfigure(self, settings: RecorderSettings) -> None:
+        """Keep other bounds: at the next look for old recordings, and for those that begin."""
+        self._settings = replace(settings, folder=self._settings.folder)
+
+    def _new_writer(self, path: Path) -> RecordingWriter:
+        return RecordingWriter(path, min_free_bytes=self._settings.min_free_bytes)
 
     def begin(self, broadcast: Broadcast) -> Tape | None:
         """Record a broadcast from its first media on, if it is to be; None without `run`.

@@ -38,6 +38,11 @@ class Places:
         self.taken = 0
         """Connections that have a place now."""
 
+    def resize(self, *, most: int, most_per_address: int) -> None:
+        """Have other bounds from now on; who has a place keeps it."""
+        self._most = most
+        self._most_per_address = most_per_address
+
     @contextmanager
     def take(self, address: str) -> Iterator[None]:
         """Hold a place while the block runs.

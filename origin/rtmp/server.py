@@ -92,6 +92,13 @@ class RtmpServer:
         self.figures = RtmpFigures()
         """Counts since the start."""
 
+    def reconfigure(self, settings: RtmpServerSettings) -> None:
+        """Hold connections that come from now on to other bounds; the balancers stay."""
+        self._settings = settings
+        self._places.resize(
+            most=settings.max_connections, most_per_address=settings.max_connections_per_address
+        )
+
     @property
     def connections(self) -> int:
         """Connections now open."""

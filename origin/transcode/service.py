@@ -9,7 +9,7 @@ known yet, while the origin serves already.
 May import hls and origin's own; not av.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -77,10 +77,8 @@ class Transcoding:
         metrics: TranscodeMetrics,
     ) -> None:
         self._settings = settings
-        self._ladder = settings.ladder
-        self._is_measured = speed is not None
-        if speed is not None:
-            self._use(speed)
+        self._speed = speed
+        self._reconfigured = trio.Event()
         self._capacity = capacity
         self._broadcasts = broadcasts
         self._metrics = metrics
@@ -110,15 +108,32 @@ class Transcoding:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
-            if self._ladder.rungs and not self._is_measured:
-                speed = await calibrate(self._settings.folder, self._settings.ladder)
-                if speed is not None:
-                    self._use(speed)
-                    self._capacity.recalibrate(speed.costs)
-            await trio.sleep_forever()
+            is_measured = self._speed is not None
+            while True:
+                reconfigured, ladder = self._reconfigured, self._settings.ladder
+                if ladder.rungs and not is_measured:
+                    speed = await calibrate(self._settings.folder, ladder)
+                    if speed is not None:
+                        self._speed = speed
+                        self._capacity.recalibrate(speed.costs)
+                await reconfigured.wait()
+                speed = self._speed
+                is_measured = speed is not None and speed.serves(self._settings.ladder)
 
-    def _use(self, speed: Speed) -> None:
-        self._ladder = speed.applied_to(self._settings.ladder)
+    def reconfigure(self, ladder: LadderSettings, *, max_gop_s: float) -> None:
+        """Give broadcasts that begin from now on another ladder.
+
+        What it needs and was never measured here is measured by `run`; until then it is estimated.
+        """
+        self._settings = replace(self._settings, ladder=ladder, max_gop_s=max_gop_s)
+        self._reconfigured.set()
+        self._reconfigured = trio.Event()
+
+    @property
+    def _ladder(self) -> LadderSettings:
+        """With the encoder that "auto" is, as far as that is known."""
+        ladder = self._settings.ladder
+        return ladder if self._speed is None else self._speed.applied_to(ladder)
 
     def open(
         self, broadcast: "Broadcast", video: "VideoConfig", audio: "AudioConfig | None"

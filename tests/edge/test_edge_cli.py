@@ -1,5 +1,6 @@
 """The command: flags, exit codes, and the one line that a refused start prints."""
 
+import logging
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import structlog
 import trio
 
 from edge import cli
@@ -72,8 +74,13 @@ def test_a_reload_reads_the_file_again_and_keeps_the_flags(runs: list[Run], tmp_
     assert cli.run(["--config", str(file), "--upstream", UPSTREAM, "--workers", "2"]) == 0
     settings, reload = runs[0]
     assert (settings.cache_mb, settings.workers) == (100, 2)
-    file.write_text("cache_mb = 200\nworkers = 1")
-    assert reload() == NodeSettings(upstream=(UPSTREAM,), cache_mb=200, workers=2)
+    assert structlog.get_logger().is_enabled_for(logging.INFO)
+    file.write_text("cache_mb = 200\nworkers = 1\nlog_level = 'error'")
+    settings = reload()
+    assert not structlog.get_logger().is_enabled_for(logging.INFO)
+    assert settings == NodeSettings(
+        upstream=(UPSTREAM,), cache_mb=200, workers=2, log_level="error"
+    )
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help", "--version"])

@@ -43,7 +43,7 @@ AppInstaller = Callable[[Callable[[Settings], Awaitable[None]]], None]
 
 
 def _raises(error: BaseException) -> Callable[[Settings], Awaitable[None]]:
-    async def run(_settings: Settings) -> None:
+    async def run(_settings: Settings, *_: object) -> None:
         await trio.lowlevel.checkpoint()
         raise error
 
@@ -53,7 +53,7 @@ def _raises(error: BaseException) -> Callable[[Settings], Awaitable[None]]:
 def test_flags_reach_the_app_as_settings(app: AppInstaller, tmp_path: Path) -> None:
     seen: list[Settings] = []
 
-    async def run(settings: Settings) -> None:
+    async def run(settings: Settings, *_: object) -> None:
         await trio.lowlevel.checkpoint()
         seen.append(settings)
 
@@ -88,10 +88,35 @@ def test_flags_reach_the_app_as_settings(app: AppInstaller, tmp_path: Path) -> N
     ]
 
 
+def test_a_reload_reads_the_file_again_and_keeps_the_flags(
+    app: AppInstaller, tmp_path: Path
+) -> None:
+    file = tmp_path / "h.toml"
+    file.write_text("stale_s = 1\nmax_height = 100")
+    seen: list[tuple[Settings, object]] = []
+
+    async def run(settings: Settings, sources: object, load: Callable[[], object]) -> None:
+        await trio.lowlevel.checkpoint()
+        seen.append((settings, sources))
+        file.write_text("stale_s = 3\nladder = 'none'")
+        seen.append(load())  # type: ignore[arg-type]
+
+    app(run)  # type: ignore[arg-type]
+    assert cli.run(["--config", str(file), "--ladder", "720p"]) == 0
+    sources = {"stale_s": f"{file}: stale_s", "ladder": "--ladder"}
+    assert seen == [
+        (
+            Settings(stale_s=1, max_height=100, ladder="720p"),
+            sources | {"max_height": f"{file}: max_height"},
+        ),
+        (Settings(stale_s=3, ladder="720p"), sources),
+    ]
+
+
 def test_without_flags_the_defaults_hold(app: AppInstaller) -> None:
     seen: list[Settings] = []
 
-    async def run(settings: Settings) -> None:
+    async def run(settings: Settings, *_: object) -> None:
         await trio.lowlevel.checkpoint()
         seen.append(settings)
 

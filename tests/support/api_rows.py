@@ -11,6 +11,7 @@ from edge.events import EventBus
 from edge.http.rows import HEALTH, METRICS, READY, player_operations
 from edge.playback.api import PlaybackApi
 from edge.playback.tokens import KeySet
+from origin.config_api import ConfigApi
 from origin.health.api import HealthApi
 from origin.health.live_events import LiveEvents
 from origin.hooks.api import HooksApi
@@ -40,6 +41,7 @@ def every_row() -> list[Operation]:
         ).operations,
         *HealthApi(nothing, LiveEvents(EventBus())).operations,
         *RecordingsApi(nothing, nothing, nothing).operations,
+        *ConfigApi(nothing).operations,
         *chat_operations(),
         *player_operations(),
         HEALTH,

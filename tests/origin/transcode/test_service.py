@@ -7,6 +7,7 @@ from pathlib import Path
 import fake_transcoder
 import pytest
 import trio
+import trio.testing
 from media_samples import SpsFields, avc_record
 from quiet_feed import QuietFeed
 from segmenter_runs import Driver
@@ -20,7 +21,7 @@ from origin.metrics import TranscodeMetrics
 from origin.observe.exposition import Exposition
 from origin.transcode import service, supervisor
 from origin.transcode.capacity import Capacity, Costs, EncodeCost
-from origin.transcode.measure import Speed, fingerprint
+from origin.transcode.measure import Speed, fingerprint, needed_pairs
 from origin.transcode.rungs import Ladder, parse_ladder
 from origin.transcode.service import TranscodeSettings, Transcoding
 
@@ -147,6 +148,45 @@ async def test_what_is_not_measured_yet_is_measured_beside(
     assert ladder is not None
     await until(lambda: house.capacity.booked_cores > 30)  # at the new price
     assert house.transcoding.open(house.go_live("late"), DRIVER.video, None) is None
+    nursery.cancel_scope.cancel()
+
+
+async def test_another_ladder_is_for_those_who_come_from_then_on(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Ladder] = []
+
+    async def calibrate(_folder: Path, ladder: Ladder) -> Speed:
+        await trio.lowlevel.checkpoint()
+        measured.append(ladder)
+        encode = tuple(EncodeCost(*pair, 0.01) for pair in needed_pairs(ladder))
+        costs = Costs(decode_s=0.005, scale_s=0.001, encode=encode)
+        return Speed(fingerprint=fingerprint(), costs=costs)
+
+    monkeypatch.setattr(service, "calibrate", calibrate)
+    house = House(ladder="none")
+    await nursery.start(house.transcoding.run)
+    assert house.transcoding.open(house.go_live("none"), DRIVER.video, None) is None
+
+    ladder = parse_ladder("360p")
+    house.transcoding.reconfigure(ladder, max_gop_s=2.0)
+    assert house.transcoding.max_gop_s == 2.0
+    await until(lambda: measured == [ladder])
+    house.transcoding.reconfigure(ladder, max_gop_s=3.0)
+    broadcast = house.go_live("some")
+    assert house.transcoding.open(broadcast, DRIVER.video, None) is not None
+    assert names(house, broadcast)[-1] == "360p"
+    assert "480p" not in names(house, broadcast)
+    await trio.testing.wait_all_tasks_blocked()
+    assert measured == [ladder]  # what it needs is known by now
+
+    other = parse_ladder("360p", encoder="libx265")
+    house.transcoding.reconfigure(other, max_gop_s=2.0)
+    await until(lambda: measured == [ladder, other])
+    assert names(house, broadcast)[-1] == "360p"
+    house.transcoding.reconfigure(parse_ladder("none"), max_gop_s=2.0)
+    await trio.testing.wait_all_tasks_blocked()
+    assert measured == [ladder, other]
     nursery.cancel_scope.cancel()
 
 
