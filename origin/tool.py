@@ -30,7 +30,10 @@ COMMANDS: Final = {
     "stream": "origin.tools.streams:streams",
     "viewers": "origin.tools.watching:viewers",
     "health": "origin.tools.watching:health",
+    "playback": "origin.tools.playback:playback",
     "chat": "origin.tools.chat:chat",
+    "recording": "origin.tools.recordings:recordings",
+    "hook": "origin.tools.hooks:hooks",
     "token": "origin.tools.tokens:tokens",
     "openapi": "origin.tools.streams:openapi",
     "config": "origin.tool_config:config_group",
@@ -104,7 +107,7 @@ def _end_quietly() -> int:
 )
 @version_option(PROGRAM)
 def headrace() -> None:
-    """Run a Headrace server: streams, viewers, health, chat, tokens, settings."""
+    """Run a Headrace server: streams and who watches them, chat, recordings, settings."""
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What a client may ask: the rows of the API's table as who asks sees them, with their answers.
 
 The types are those that the server answers with; a test holds each call to its row. Calls whose
-types belong to the origin are `origin.tools.calls`'.
+types belong to the origin stand in `origin.tools`.
 
 Pure. May import: `control`'s model, and the modules of `edge` that have the types.
 """
@@ -16,10 +16,11 @@ from control.chat_model import ChatMessage, RoomSettings
 from edge.api.keys import KeyList, NewKey, NewToken, TokenList
 from edge.api.operation import Method
 from edge.api.streams import StreamList, StreamPage
-from edge.audience.api import ViewerFigures, ViewerHistory
+from edge.audience.api import StreamQuality, ViewerFigures, ViewerHistory
 from edge.backend import CreatedStream, MarkerInfo, StreamInfo, StreamSettings
 from edge.chat.rows import AuditPage, BanList, ChatMessages, ChatToken, Done, ModeratorList
 from edge.http.rows import Alive
+from edge.playback.api import PlaybackInfo, PlaybackSet, PlaybackToken
 from edge.relays import RelaysInfo
 
 T = TypeVar("T")
@@ -65,6 +66,12 @@ END_TOKEN: Final = Call("endToken", "DELETE", "/api/tokens/{tokenId}", type(None
 COUNT_VIEWERS: Final = Call("countViewers", "GET", f"{_ONE}/viewers", ViewerFigures)
 GET_VIEWER_HISTORY: Final = Call(
     "getViewerHistory", "GET", f"{_ONE}/viewers/history", ViewerHistory
+)
+GET_QUALITY: Final = Call("getQuality", "GET", f"{_ONE}/quality", StreamQuality)
+GET_PLAYBACK: Final = Call("getPlayback", "GET", f"{_ONE}/playback", PlaybackInfo)
+SET_PLAYBACK: Final = Call("setPlayback", "PUT", f"{_ONE}/playback", PlaybackSet)
+CREATE_PLAYBACK_TOKEN: Final = Call(
+    "createPlaybackToken", "POST", f"{_ONE}/playback", PlaybackToken
 )
 LIST_MESSAGES: Final = Call("listMessages", "GET", _CHAT, ChatMessages)
 POST_MESSAGE: Final = Call("postMessage", "POST", _CHAT, ChatMessage)

@@ -30,7 +30,7 @@ from edge.api.keys import (
     TokenRequest,
 )
 from edge.api.streams import StreamList, StreamPage
-from edge.audience.api import ViewerFigures, ViewerHistory
+from edge.audience.api import StreamQuality, ViewerFigures, ViewerHistory
 from edge.backend import (
     CreatedStream,
     CreateStreamRequest,
@@ -53,6 +53,8 @@ from edge.chat.rows import (
     RoomChanges,
 )
 from edge.http.rows import Alive
+from edge.playback import api as playback
+from edge.playback.api import PlaybackInfo, PlaybackRequest, PlaybackSet, PlaybackToken
 from edge.relays import RelaysInfo, RelaysRequest
 
 __all__ = ["ApiError", "Client"]
@@ -185,6 +187,24 @@ class Client(Asker):
         """Say how many watched, minute by minute."""
         query = {"minutes": minutes}
         return await self.ask(calls.GET_VIEWER_HISTORY, query=query, streamId=stream_id)
+
+    async def get_quality(self, stream_id: str) -> StreamQuality:
+        """Say how viewers fare, by their own word."""
+        return await self.ask(calls.GET_QUALITY, streamId=stream_id)
+
+    async def get_playback(self, stream_id: str) -> PlaybackInfo:
+        """Show who may watch a stream."""
+        return await self.ask(calls.GET_PLAYBACK, streamId=stream_id)
+
+    async def set_playback(self, stream_id: str, wanted: PlaybackRequest) -> PlaybackSet:
+        """Set who may watch a stream."""
+        return await self.ask(calls.SET_PLAYBACK, wanted, streamId=stream_id)
+
+    async def create_playback_token(
+        self, stream_id: str, wanted: playback.TokenRequest
+    ) -> PlaybackToken:
+        """Get a token to watch a stream."""
+        return await self.ask(calls.CREATE_PLAYBACK_TOKEN, wanted, streamId=stream_id)
 
     async def get_alive(self) -> Alive:
         """Say whether the process runs."""

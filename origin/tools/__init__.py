@@ -2,14 +2,17 @@
 
 ::
 
-    calls         what a client may ask whose types are the origin's
-    session       options that all commands share: server, token, JSON; from a mistake to one line
+    errors        what a command raises
+    session       options that all commands share: server, token, JSON
     show          tables and lines, for people and for pipes
     probe         headrace probe ...
-    streams       headrace stream ..., playback-token, openapi
+    streams       headrace stream ..., openapi
     watching      headrace viewers, health
+    playback      headrace playback ...
     chat          headrace chat ...
     recordings    headrace recording ...
     hooks         headrace hook ...
     tokens        headrace token ...
+
+Calls whose types are the origin's stand with the command that makes them.
 """

@@ -15,15 +15,17 @@ import msgspec
 import trio
 
 from edge.api.asker import ApiError
+from edge.api.calls import Call
 from edge.api.client import Client
 from edge.api.event_reader import ServerEvent
-from edge.audience.api import ViewerFigures
+from edge.audience.api import Percentiles, ViewerFigures
 from edge.events import PlatformEvent
 from origin.health.alerts import Alert
 from origin.health.report import Figures, HealthReport, PublisherInfo
 from origin.tools import show
-from origin.tools.calls import GET_HEALTH
 from origin.tools.session import Session, asks
+
+GET_HEALTH: Final = Call("getHealth", "GET", "/api/streams/{streamId}/health", HealthReport)
 
 EVERY_S: Final = 2.0
 """Between two looks at the viewers."""
@@ -40,13 +42,19 @@ Row = tuple[str, object]
 @click.option(
     "--history", type=click.IntRange(1, 1440), metavar="MINUTES", help="Minute by minute instead."
 )
+@click.option("--quality", is_flag=True, help="How their players fare, by their own word, instead.")
 @asks
-def viewers(session: Session, stream_id: str, watch: bool, history: int | None) -> None:
+def viewers(
+    session: Session, stream_id: str, watch: bool, history: int | None, quality: bool
+) -> None:
     """Say how many watch."""
+    if watch + quality + (history is not None) > 1:
+        raise click.UsageError("--history, --quality and --watch do not go together")
     if history is not None:
-        if watch:
-            raise click.UsageError("--history and --watch do not go together")
         _show_history(session, stream_id, history)
+        return
+    if quality:
+        _show_quality(session, stream_id)
         return
 
     async def count(client: Client) -> None:
@@ -84,6 +92,27 @@ def _show_history(session: Session, stream_id: str, minutes: int) -> None:
     else:
         rows = [(point.at, point.count, point.peak) for point in found.points]
         show.table(("at", "watching", "at most"), rows)
+
+
+def _show_quality(session: Session, stream_id: str) -> None:
+    found = session.run(lambda client: client.get_quality(stream_id))
+    if session.as_json:
+        show.json(found)
+        return
+    show.pairs(
+        [
+            ("who say so", show.number(found.viewers)),
+            ("rebuffering", show.number(found.rebuffering * 100, "%")),
+            ("bitrate", _spread(found.bitrate_kbps, "kbit/s")),
+            ("buffer", _spread(found.buffer_ms, "ms")),
+            ("throughput", _spread(found.throughput_kbps, "kbit/s")),
+        ]
+    )
+
+
+def _spread(found: Percentiles | None, unit: str) -> str:
+    """The lowest, the usual and the highest, but for 5 % at either end."""
+    return "-" if found is None else f"{found.p5:g}, {found.p50:g}, {found.p95:g} {unit}"
 
 
 # -- health

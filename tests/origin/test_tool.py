@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import httpx
 import msgspec
 import pytest
 
+from edge.api.asker import ATTEMPTS
 from edge.api.client import Client
 from edge.api.event_reader import ServerEvent
 from edge.api.operation import ALL_SCOPES
@@ -96,6 +97,46 @@ REPORT = {
             *("keyframeIntervalSeconds", "avSkewMs", "driftPpm", "jitterMs", "rttMs"),
         )
     },
+}
+
+
+SPREAD = {"p5": 1.0, "p25": 2.0, "p50": 3.0, "p75": 4.0, "p95": 5.0}
+RECORDING = {
+    "recordingId": "r1",
+    "streamId": "s1",
+    "broadcastId": "b1",
+    "title": "A title",
+    "status": "ready",
+    "startedAt": "2026-08-01T12:00:00.000Z",
+    "durationSeconds": 3723.0,
+    "sizeBytes": 1_500_000_000,
+    "playlistUrl": "/api/recordings/r1/master.m3u8",
+}
+HOOK = {
+    "id": "h1",
+    "url": "https://hook.test/",
+    "events": ["*"],
+    "streamId": None,
+    "enabled": True,
+    "description": "",
+    "createdAt": "2026-08-01T12:00:00.000Z",
+    "status": "failing",
+    "pending": 2,
+    "dead": 1,
+    "dropped": 0,
+    "lastFailure": "status 500",
+    "lastSuccessAt": None,
+}
+DELIVERY = {
+    "id": "7",
+    "status": "dead",
+    "eventId": "e",
+    "type": "stream.live",
+    "streamId": "s1",
+    "at": "2026-08-01T12:00:00.000Z",
+    "attempts": 3,
+    "reason": "status 500",
+    "event": {},
 }
 
 
@@ -295,6 +336,102 @@ PLAIN: list[tuple[str, str, Any, Any, list[str]]] = [
     ),
     ("token list", "GET /api/tokens", None, {"tokens": [TOKEN_INFO]}, ["t1  ci    read"]),
     ("token revoke t1", "DELETE /api/tokens/t1", None, None, []),
+    (
+        "viewers s1 --quality",
+        f"GET {ONE}/quality",
+        None,
+        {"viewers": 2.5, "samples": 15, "rebuffering": 0.125, "bitrateKbps": SPREAD}
+        | {"bufferMs": None, "throughputKbps": None},
+        [
+            "who say so   2.5",
+            "rebuffering  12.5 %",
+            "bitrate      1, 3, 5 kbit/s",
+            "buffer       -",
+        ],
+    ),
+    (
+        "playback show s1",
+        f"GET {ONE}/playback",
+        None,
+        {"policy": "token", "webhookUrl": None},
+        ["policy   token"],
+    ),
+    (
+        "playback set s1 webhook --webhook https://hook.test/",
+        f"PUT {ONE}/playback",
+        {"policy": "webhook", "webhookUrl": "https://hook.test/"},
+        {"policy": "webhook", "webhookUrl": "https://hook.test/", "webhookSecret": "whsec_1"},
+        ["program  https://hook.test/", "secret   whsec_1"],
+    ),
+    (
+        "playback token s1 --lifetime 60 --net 192.0.2.0/24",
+        f"POST {ONE}/playback",
+        {"lifetimeS": 60, "net": "192.0.2.0/24", "credential": ""},
+        {"token": "a.b.c", "path": f"{ONE}/~a.b.c/master.m3u8", "expiresAt": "2026-08-01T12:00:00Z"}
+        | {"lifetimeS": 60},
+        [f"url      http://127.0.0.1:8080{ONE}/~a.b.c/master.m3u8"],
+    ),
+    (
+        "recording list --stream s1 --limit 5",
+        "GET /api/recordings?streamId=s1&limit=5",
+        None,
+        {"recordings": [RECORDING], "next": None},
+        ["r1  s1      2026-08-01T12:00:00.000Z  1:02:03  1.5 GB  A title"],
+    ),
+    (
+        "recording show r1",
+        "GET /api/recordings/r1",
+        None,
+        RECORDING,
+        ["status     ready", "playlist   http://127.0.0.1:8080/api/recordings/r1/master.m3u8"],
+    ),
+    ("recording delete r1 --yes", "DELETE /api/recordings/r1", None, None, []),
+    (
+        "hook create https://hook.test/ --event stream.live --event alert.* --stream s1",
+        "POST /api/hooks",
+        {"url": "https://hook.test/", "events": ["stream.live", "alert.*"], "streamId": "s1"}
+        | {"enabled": True, "description": ""},
+        HOOK | {"secret": "whsec_1"},
+        ["secret        whsec_1"],
+    ),
+    ("hook list", "GET /api/hooks", None, {"hooks": [HOOK]}, ["h1  failing  2        1     *"]),
+    ("hook show h1", "GET /api/hooks/h1", None, HOOK, ["last failure  status 500"]),
+    (
+        "hook update h1 --off",
+        "PATCH /api/hooks/h1",
+        {"enabled": False},
+        HOOK,
+        ["stream        all"],
+    ),
+    ("hook delete h1 --yes", "DELETE /api/hooks/h1", None, None, []),
+    (
+        "hook rotate-secret h1",
+        "POST /api/hooks/h1/secret",
+        None,
+        HOOK | {"secret": "whsec_1"},
+        ["secret        whsec_1"],
+    ),
+    (
+        "hook test h1",
+        "POST /api/hooks/h1/test",
+        None,
+        {"delivered": True, "status": 204, "reason": "", "durationMs": 12},
+        ["delivered in 12 ms, status 204"],
+    ),
+    (
+        "hook deliveries h1 --status pending",
+        "GET /api/hooks/h1/deliveries?status=pending&limit=200",
+        None,
+        {"deliveries": [DELIVERY], "next": None},
+        ["7   stream.live  s1      2026-08-01T12:00:00.000Z  3         status 500"],
+    ),
+    (
+        "hook retry h1 7",
+        "POST /api/hooks/h1/deliveries/7/retry",
+        None,
+        DELIVERY | {"id": "8", "status": "pending"},
+        ["stream.live waits as 8"],
+    ),
     ("openapi", "GET /api/openapi.json", None, {"openapi": "3.1.1"}, ['{"openapi": "3.1.1"}']),
 ]
 
@@ -318,7 +455,7 @@ def test_a_command_is_one_call_and_its_answer(
         assert (code, err) == (0, "")
         read = json.loads(out)
         told = json.dumps(read)
-        for value in ("s1", KEY, TOKEN):
+        for value in ("s1", KEY, TOKEN, "whsec_1", "a.b.c"):
             assert (value in told) is (value in json.dumps(answer)), "all of the answer"
 
 
@@ -338,7 +475,8 @@ def every_command(group: click.Group, *path: str) -> list[tuple[str, ...]]:
 
 def test_every_command_is_in_the_table() -> None:
     ours = {path for path in every_command(tool.headrace) if path[0] not in ("config", "probe")}
-    typed = {path for path in ours if any(row[0].startswith(" ".join(path)) for row in PLAIN)}
+    rows = [row[0] for row in PLAIN] + ["recording download"]  # below
+    typed = {path for path in ours if any(row.startswith(" ".join(path)) for row in rows)}
     assert ours == typed
 
 
@@ -392,7 +530,11 @@ def test_the_document_names_no_option_that_is_not_there(run: Run) -> None:
         ("stream create x", 2, "Missing option '--broadcaster'."),
         ("stream update s1", 2, "name what to change"),
         ("stream list --live --status live", 2, "--live stands alone"),
-        ("viewers s1 --watch --history 5", 2, "--history and --watch do not go together"),
+        ("viewers s1 --watch --history 5", 2, "--history, --quality and --watch do not"),
+        ("hook update h1", 2, "name what to change"),
+        ("hook test h1", 1, "not delivered: status 500"),
+        ("recording download r1 -o empty", 2, "empty is there already: say --force"),
+        ("recording download r1", 1, "there is no such thing"),
         ("stream delete s1", 2, "this cannot be taken back: say --yes"),
         ("token create x --scope all", 2, "Invalid value for '--scope'"),
         ("stream show s1 --token-file nowhere", 2, "nowhere: No such file or directory"),
@@ -412,6 +554,8 @@ def test_a_mistake_is_one_line(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     Path("empty").write_text("\n")
+    refused = {"delivered": False, "status": 500, "reason": "status 500", "durationMs": 1}
+    server.put("POST /api/hooks/h1/test", refused)
     server.put("GET /api/streams/down", httpx.ConnectError("refused"))
     server.put("GET /api/streams/odd", {"id": 5})
     server.put("GET /api/streams/mine", {"error": "who are you?", "code": "unauthorized"}, 401)
@@ -641,6 +785,111 @@ def test_chat_goes_on_behind_the_last_message(
     assert code == 130
     (line,) = out.splitlines()
     assert line.endswith("0002  Ann (ann): new")
+
+
+# -- downloads
+
+FILE = bytes(range(256)) * 8
+WHERE = "/api/recordings/r1/download.mp4"
+
+
+class Line(httpx.AsyncBaseTransport):
+    """Serves a file by ranges, in pieces; the line breaks where it is told to."""
+
+    def __init__(self, breaks_at: list[int], *, changes: bool = False) -> None:
+        self.breaks_at = breaks_at
+        self.changes = changes
+        self.asked: list[tuple[str, str | None]] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        wanted = request.headers.get("range")
+        self.asked.append((request.url.raw_path.decode(), wanted))
+        etag = '"2"' if self.changes and wanted else '"1"'
+        first = 0
+        if wanted and request.headers["if-range"] == etag:
+            first = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        end = self.breaks_at.pop(0) if self.breaks_at else len(FILE)
+
+        async def body() -> AsyncIterator[bytes]:
+            for at in range(first, max(first, end), 100):
+                yield FILE[at : min(at + 100, end)]
+            if end < len(FILE):
+                raise httpx.ReadError("cut")
+
+        fields = {"etag": etag, "content-length": str(len(FILE) - first)}
+        return httpx.Response(206 if first else 200, headers=fields, content=body())
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch) -> Callable[[Line], Line]:
+    def put(made: Line) -> Line:
+        def client(url: str, **more: Any) -> Client:
+            return Client(url, transport=made, **more)
+
+        monkeypatch.setattr("origin.tools.session.Client", client)
+        monkeypatch.setattr("origin.tools.recordings.PAUSE_S", 0.0)
+        return made
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("breaks_at", "changes", "ranges"),
+    [
+        ([], False, [None]),
+        ([700, 700, 1500], False, [None, "bytes=700-", "bytes=700-", "bytes=1500-"]),
+        ([700], True, [None, "bytes=700-"]),
+        ([0], False, [None, None]),
+    ],
+)
+def test_a_download_goes_on_where_the_line_broke(
+    run: Run,
+    line: Callable[[Line], Line],
+    breaks_at: list[int],
+    changes: bool,
+    ranges: list[str | None],
+) -> None:
+    served = line(Line(breaks_at, changes=changes))
+    code, out, err = run("recording", "download", "r1", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out) == {"file": "r1.mp4", "sizeBytes": len(FILE)}
+    assert Path("r1.mp4").read_bytes() == FILE
+    assert served.asked == [(WHERE, wanted) for wanted in ranges]
+    assert not list(Path().glob("*.part"))
+
+
+def test_a_line_that_breaks_again_and_again_leaves_nothing(
+    run: Run, line: Callable[[Line], Line]
+) -> None:
+    served = line(Line([500] * 10))
+    code, out, err = run("recording", "download", "r1", "-o", "x.mp4", "--file", "2")
+    assert (code, out) == (1, "")
+    assert err == "headrace: the connection to http://127.0.0.1:8080 was lost\n"
+    assert len(served.asked) == ATTEMPTS
+    assert served.asked[0] == (f"{WHERE}?file=2", None)
+    assert not list(Path().iterdir())
+
+
+def test_a_file_that_is_there_is_overwritten_only_when_told(
+    run: Run, line: Callable[[Line], Line]
+) -> None:
+    line(Line([]))
+    Path("r1.mp4").write_bytes(b"mine")
+    assert run("recording", "download", "r1")[0] == 2
+    assert Path("r1.mp4").read_bytes() == b"mine"
+    assert run("recording", "download", "r1", "--force") == (0, "r1.mp4  2.0 kB\n", "")
+    assert Path("r1.mp4").read_bytes() == FILE
+    assert run("recording", "download", "../../r1", "--force")[1] == "------r1.mp4  2.0 kB\n"
+
+
+def test_a_terminal_sees_how_far_it_is(
+    run: Run, line: Callable[[Line], Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line(Line([]))
+    monkeypatch.setattr("origin.tools.recordings.is_drawn", lambda: True)
+    _, out, err = run("recording", "download", "r1")
+    assert out == "r1.mp4  2.0 kB\n"
+    assert "2.0/2.0 kB" in err
 
 
 # -- how it looks
