@@ -61,7 +61,8 @@ class ReactorAccount(NamedTuple):
     cmcd: bytes
     """Its latest CMCD (CTA-5004) in a query, still escaped; at most 512 bytes."""
     blocking: int
-    """Requests for a file called ``playlist.m3u8`` that named a version (`_HLS_msn`)."""
+    """Requests for a media playlist (``playlist.m3u8``, ``ts.m3u8``) that named a version
+    (`_HLS_msn`)."""
     plain: int
     """The others for one. Both are 0 where only CMCD came, with media."""
     forwarded: bytes

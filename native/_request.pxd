@@ -19,7 +19,7 @@ cdef struct RequestHead:
     bint is_head                    # HEAD
     bint accepts_gzip
     bint keeps_alive                # no "Connection: close"
-    bint is_playlist                # the file is called playlist.m3u8
+    bint is_playlist                # the file is called playlist.m3u8 or ts.m3u8
     bint names_version              # _HLS_msn is in the query
     Py_ssize_t key_bytes            # in `key`: b"g" or b"i" (gzip or identity) + canonical target
     # What follows stands in `data`; 0 and 0 if it is not there.

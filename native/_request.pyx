@@ -167,7 +167,7 @@ cdef int read_segment(Target *target, Span segment, Py_ssize_t index, bint is_fi
     if segment.size == 0 or equals(segment, b".") or equals(segment, b".."):
         return ODD
     if is_file:
-        target.is_playlist = equals(segment, b"playlist.m3u8")
+        target.is_playlist = equals(segment, b"playlist.m3u8") or equals(segment, b"ts.m3u8")
         return PLAIN if memchr(segment.at, c".", segment.size) is not NULL else ODD
     if index == 0:
         target.stream = segment
@@ -301,6 +301,7 @@ cdef bint is_odd_field(Span name) noexcept nogil:
         or equals_lower(name, b"if-none-match")
         or equals_lower(name, b"if-modified-since")
         or equals_lower(name, b"if-unmodified-since")
+        or equals_lower(name, b"cmcd-session")
     )
 
 

@@ -70,13 +70,14 @@ _USED = {
 # one and the last of the other: a proxy may add its line behind its client's own.
 _AGENT, _FORWARDED = b"user-agent", b"x-forwarded-for"
 
-# Fields that ask for more than the whole file, or that say where the request ends.
+# Fields that ask for more than the whole file, that say where the request ends, or who asks as
+# CMCD does in a query.
 _ODD_FIELDS = frozenset(
     (
         *(b"content-length", b"transfer-encoding", b"te", b"trailer", b"expect"),
         *(b"upgrade", b"http2-settings", b"proxy-connection", b"authorization"),
         *(b"range", b"if-range", b"if-match", b"if-none-match"),
-        *(b"if-modified-since", b"if-unmodified-since"),
+        *(b"if-modified-since", b"if-unmodified-since", b"cmcd-session"),
     )
 )
 

@@ -186,10 +186,10 @@ class Counts:
 
     def leave(self, stream_id: str, viewer_id: str, now_s: float) -> None:
         """A page says goodbye."""
+        self._remember_page(stream_id, viewer_id, now_s)
         if stream_id not in self._streams:
             return
         stream = self._at(stream_id, now_s)
-        self._remember_page(stream_id, viewer_id, now_s)
         if viewer_id in stream.sessions:
             self._drop(stream, viewer_id)
 

@@ -22,7 +22,7 @@ MAX_STREAM_CHARS = 64
 MAX_CMCD_CHARS = 512
 """More is taken for none; as in the reactor."""
 
-_MEDIA_PLAYLIST = "playlist.m3u8"
+_MEDIA_PLAYLISTS = ("playlist.m3u8", "ts.m3u8")
 _CMCD_FIELDS = (b"cmcd-object", b"cmcd-request", b"cmcd-session", b"cmcd-status")
 
 
@@ -40,7 +40,7 @@ def note_request(audience: Audience, request: Request, status: int) -> None:
     file = rest.rpartition("/")[2]
     if not 0 < len(stream_id) <= MAX_STREAM_CHARS or not file:
         return
-    is_playlist = file == _MEDIA_PLAYLIST
+    is_playlist = file in _MEDIA_PLAYLISTS
     cmcd = _cmcd_of(request)
     if not is_playlist and (not cmcd or "." not in file):
         return

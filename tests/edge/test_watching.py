@@ -161,6 +161,7 @@ def test_a_playlist_request_is_noted_with_all_that_says_who_it_is() -> None:
         Note("one", "192.0.2.1", fnv1a(b"VLC \xe9"), "sid%3D1", 0, 1)
     ]
     assert noted(f"{ROOT}~t/q/playlist.m3u8?x=1&_HLS_msn=4") == [Note("one", "", 0, "", 1, 0)]
+    assert noted(f"{ROOT}q/ts.m3u8") == [Note("one", "", 0, "", 0, 1)]
 
 
 def test_a_proxy_is_believed_and_others_are_not() -> None:

@@ -96,6 +96,13 @@ def test_the_first_playlist_request_is_reported_at_once_then_every_five_seconds(
     assert accounts(rig) == []
 
 
+def test_the_playlist_of_mpeg_ts_is_one_too(rig: Rig) -> None:
+    client = rig.client(tag=7)
+    keep(rig, "s/q/ts.m3u8")
+    rig.ask(client, request("s/q/ts.m3u8"))
+    assert accounts(rig) == [ReactorAccount(7, b"s", 0, b"", 0, 1, b"")]
+
+
 def test_each_connection_has_its_own_account(rig: Rig) -> None:
     for tag in range(20):
         rig.ask(rig.client(tag=tag), reload(agent="A"))

@@ -406,7 +406,9 @@ def test_gzip_in_a_list(scan: "Scan", value: str, accepts_gzip: bool) -> None:
     assert request.key[:1] == (b"g" if accepts_gzip else b"i")
 
 
-@pytest.mark.parametrize("name", ["Keep-Alive", "Upgrade-Insecure-Requests", "Cookie", "X-Range"])
+@pytest.mark.parametrize(
+    "name", ["Keep-Alive", "Upgrade-Insecure-Requests", "Cookie", "X-Range", "CMCD-Object"]
+)
 def test_fields_without_a_say_are_passed_over(scan: "Scan", name: str) -> None:
     assert isinstance(scan_fields(scan, "Host: h", f"{name}: 1"), PlainRequest)
 
@@ -417,7 +419,7 @@ def test_fields_without_a_say_are_passed_over(scan: "Scan", name: str) -> None:
         *("Content-Length", "Transfer-Encoding", "TE", "Trailer", "Expect"),
         *("Upgrade", "HTTP2-Settings", "Proxy-Connection", "Authorization"),
         *("Range", "If-Range", "If-Match", "If-None-Match"),
-        *("If-Modified-Since", "If-Unmodified-Since"),
+        *("If-Modified-Since", "If-Unmodified-Since", "CMCD-Session"),
     ],
 )
 def test_fields_that_ask_for_more_are_odd(scan: "Scan", name: str) -> None:

@@ -203,11 +203,16 @@ class CountsMachine(RuleBasedStateMachine):
         super().__init__()
         self.counts = Counts()
         self.signs: list[_Sign] = []
+        self.pages: dict[tuple[str, str], float] = {}
+        self.bare = {S: 0, T: 0}
+        self.bare_s = {S: 0.0, T: 0.0}
         self.now_s = 0.0
 
     @rule(by_s=st.sampled_from([0.0, 1.0, 9.0, 29.0, 31.0]))
     def wait(self, by_s: float) -> None:
         self.now_s += by_s
+        for stream, count in self.bare.items():
+            self.bare_s[stream] += count * by_s
 
     @rule(
         stream=st.sampled_from([S, T]),
@@ -217,11 +222,30 @@ class CountsMachine(RuleBasedStateMachine):
     def hear(self, stream: str, viewer: str, network: str) -> None:
         assert self.counts.hear(stream, viewer, network, self.now_s)
         self.signs.append(_Sign(stream, viewer, self.now_s, False))
+        self.pages[stream, viewer] = self.now_s
+
+    @rule(
+        stream=st.sampled_from([S, T]),
+        viewer=st.sampled_from("abcd"),
+        network=st.sampled_from(["x", "y"]),
+    )
+    def notice(self, stream: str, viewer: str, network: str) -> None:
+        self.counts.notice(stream, viewer, network, self.now_s, unnamed=False)
+        if self.now_s - self.pages.get((stream, viewer), -PAGE_S) < PAGE_S:
+            self.pages[stream, viewer] = self.now_s
+        else:
+            self.signs.append(_Sign(stream, viewer, self.now_s, False))
+
+    @rule(stream=st.sampled_from([S, T]), count=st.integers(0, 9))
+    def set_bare(self, stream: str, count: int) -> None:
+        self.counts.set_bare(stream, {"x": count}, self.now_s)
+        self.bare[stream] = count
 
     @rule(stream=st.sampled_from([S, T]), viewer=st.sampled_from("abcd"))
     def leave(self, stream: str, viewer: str) -> None:
         self.counts.leave(stream, viewer, self.now_s)
         self.signs.append(_Sign(stream, viewer, self.now_s, True))
+        self.pages[stream, viewer] = self.now_s
 
     def spans(self, stream: str, viewer: str) -> list[tuple[float, float]]:
         """When a viewer was there."""
@@ -243,8 +267,9 @@ class CountsMachine(RuleBasedStateMachine):
         for stream in (S, T):
             every = [span for viewer in "abcd" for span in self.spans(stream, viewer)]
             found = self.counts.figures(stream, self.now_s)
-            assert found.count == sum(end > self.now_s for _, end in every)
+            assert found.count == sum(end > self.now_s for _, end in every) + self.bare[stream]
             watched_s = sum(min(end, self.now_s) - start for start, end in every)
+            watched_s += self.bare_s[stream]
             assert found.watched_s == pytest.approx(watched_s)
 
 
