@@ -305,8 +305,10 @@ class _Origin:
                 health=health,
                 http_server=lambda: self._http_server,
                 ingest=ingest,
+                platform=self._platform,
                 recorder=recorder,
                 rtmp_server=self._rtmp_server,
+                store=store,
                 transcoding=self._transcoding,
             )
         )

@@ -186,14 +186,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """PEM files: Ed25519 public keys, whose owners mint playback tokens too; a token names its key
     (`kid`) as the file is called, without its ending. A variable or flag has commas."""
 
-    publish_webhook: str | None = None
+    publish_webhook: Annotated[str | None, LIVE] = None
     """URL that is asked about everybody who publishes with a good key: allow, deny or rename. None:
     a good key is enough."""
 
-    publish_webhook_fails_open: bool = False
+    publish_webhook_fails_open: Annotated[bool, LIVE] = False
     """Whether they may publish while it does not answer."""
 
-    publish_webhook_secret: str | None = None
+    publish_webhook_secret: Annotated[str | None, LIVE] = None
     """Signs what it is sent; it has no flag."""
 
     health_min_bitrate_kbps: Annotated[int, msgspec.Meta(ge=0, le=1_000_000), LIVE] = 500

@@ -37,6 +37,7 @@ from origin.app import ADMIN_TOKEN_NAME, DATABASE_NAME
 from origin.chat import make_keyring, make_webhook
 from origin.config import Settings
 from origin.hooks.publish import parse_publish_webhook
+from origin.playback import read_public_keys
 from origin.slate.clip import SlateError, check_file
 from origin.transcode.machine import usable_cores
 from origin.transcode.measure import MeasureError, load, measure
@@ -93,7 +94,7 @@ async def check_origin(
     return [
         *_tls(look),
         *_data(look),
-        *_chat(look),
+        *_keys_and_hooks(look),
         *await _slate(look),
         *await _encoders(look),
         *(await _ports(look) if ports else ()),
@@ -156,11 +157,12 @@ def _data(look: _Look) -> Iterator[Finding]:
             yield look.error("data", str(error))
 
 
-def _chat(look: _Look) -> Iterator[Finding]:
+def _keys_and_hooks(look: _Look) -> Iterator[Finding]:
     settings = look.settings
     tries: tuple[tuple[str, Callable[[], object]], ...] = (
         ("chat_public_key", partial(make_keyring, settings, bytes(KEY_BYTES))),
         ("chat_webhook", partial(make_webhook, settings)),
+        ("playback_public_keys", partial(read_public_keys, settings)),
         ("publish_webhook", partial(parse_publish_webhook, settings)),
     )
     for name, make in tries:

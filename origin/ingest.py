@@ -116,7 +116,8 @@ class Ingest:
     ) -> None:
         self._settings = settings or IngestSettings()
         self._record = record
-        self._judge = judge
+        self.judge = judge
+        """May be replaced: it judges whoever shows a key from then on."""
         self._health = health
         self._guesses = Guesses() if guesses is None else guesses
         self._waiting: Counter[str] = Counter()  # second publishers, by stream
@@ -160,11 +161,11 @@ class Ingest:
         if known is None:
             self._guesses.note_wrong(peer.address, trio.current_time())
             raise PublishDeniedError("unknown stream key", code="unknownKey")
-        stream_id = known.stream_id
-        if self._judge is not None:
-            stream_id = await self._judge(known, peer)
+        stream_id, judge = known.stream_id, self.judge
+        if judge is not None:
+            stream_id = await judge(known, peer)
         await self._await_vacancy(stream_id)
-        if self._judge is not None:
+        if judge is not None:
             known = await self._find_key(key)
             if known is None:
                 raise PublishDeniedError("the stream key has been ended", code="unknownKey")

@@ -9,6 +9,7 @@ May import everything of ours.
 
 from collections.abc import Callable
 
+from control import Store
 from edge.chat.api import ChatApi
 from edge.chat.service import ChatService
 from edge.http.access_log import AccessLog
@@ -22,7 +23,9 @@ from origin.chat import chat_settings, make_webhook, socket_settings
 from origin.config import Settings
 from origin.health.monitor import HealthMonitor
 from origin.health.rules import limits_of
+from origin.hooks.publish import make_publish_hook
 from origin.ingest import Ingest, IngestSettings
+from origin.platform import Platform
 from origin.recording.recorder import Recorder, recorder_settings
 from origin.reload import Commit, Part, part
 from origin.rtmp.server import RtmpServer, RtmpServerSettings
@@ -69,8 +72,10 @@ def live_parts(
     health: HealthMonitor,
     http_server: Callable[[], HttpServer | None],
     ingest: Ingest,
+    platform: Platform,
     recorder: Recorder,
     rtmp_server: RtmpServer,
+    store: Store,
     transcoding: Transcoding,
 ) -> list[Part]:
     """List who is told of which settings. `http_server` gives None before it serves."""
@@ -95,6 +100,15 @@ def live_parts(
     def prepare_webhook(settings: Settings) -> Commit:
         webhook = make_webhook(settings)
         return lambda: chat.use_webhook(webhook)
+
+    def prepare_publish_hook(settings: Settings) -> Commit:
+        hook = make_publish_hook(settings, store)
+
+        def commit() -> None:
+            ingest.judge = None if hook is None else hook.judge
+            platform.use_publish_hook(hook)
+
+        return commit
 
     def prepare_certificate(settings: Settings) -> Commit:
         if certificate is None or settings.tls_certificate is None:
@@ -155,6 +169,10 @@ def live_parts(
         Part(
             frozenset({"chat_webhook", "chat_webhook_fails_open", "chat_webhook_secret"}),
             prepare_webhook,
+        ),
+        Part(
+            frozenset({"publish_webhook", "publish_webhook_fails_open", "publish_webhook_secret"}),
+            prepare_publish_hook,
         ),
         part(
             "health_min_bitrate_kbps",

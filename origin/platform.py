@@ -78,6 +78,7 @@ class Platform:
         publish_hook: PublishHook | None = None,
         reloading: Reloading,
     ) -> None:
+        self._nursery: trio.Nursery
         self._publish_hook = publish_hook
         self._health = health
         self._recorder = recorder
@@ -124,7 +125,16 @@ class Platform:
                 await nursery.start(self._recorder.run)
             if self._publish_hook is not None:
                 nursery.start_soon(self._publish_hook.run)
+            self._nursery = nursery
             task_status.started()
+
+    def use_publish_hook(self, hook: PublishHook | None) -> None:
+        """Keep another one, which somebody asks from now on; the last one ends."""
+        if self._publish_hook is not None:
+            self._publish_hook.retire()
+        self._publish_hook = hook
+        if hook is not None:
+            self._nursery.start_soon(hook.run)
 
     async def drain(self) -> None:
         """Return when recordings are whole, and all that has happened is stored for webhooks; the

@@ -65,7 +65,7 @@ class OriginPlayback:
     ) -> None:
         seed = _seed(settings.data / KEY_NAME)
         signer = Signer(seed)
-        keys = KeySet({signer.kid: signer.public_key, **_public_keys(settings)})
+        keys = KeySet({signer.kid: signer.public_key, **read_public_keys(settings)})
         self._programs = Programs(httpx.AsyncClient(follow_redirects=False, trust_env=False))
         self.policies = Policies(store.access, admin_token, on_change)
         """Who may watch what."""
@@ -105,8 +105,8 @@ def _seed(path: Path) -> bytes:
     return seed
 
 
-def _public_keys(settings: Settings) -> dict[str, Ed25519PublicKey]:
-    """Those of the operator's signers, by the names of their files."""
+def read_public_keys(settings: Settings) -> dict[str, Ed25519PublicKey]:
+    """Those of the operator's signers, by the names of their files; raises `ConfigError`."""
     keys: dict[str, Ed25519PublicKey] = {}
     for path in settings.playback_public_keys:
         try:
@@ -114,7 +114,10 @@ def _public_keys(settings: Settings) -> dict[str, Ed25519PublicKey]:
                 raise ConfigError(f"playback_public_keys: two are called {path.stem}")
             keys[path.stem] = _public_key(path)
             KeySet(keys)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(f"playback_public_keys: {path}: {reason}") from error
+        except ValueError as error:
             raise ConfigError(f"playback_public_keys: {path}: {error}") from error
     return keys
 

@@ -102,6 +102,7 @@ class PublishHook:
         self._places = trio.CapacityLimiter(MAX_UNDER_WAY)
         self._failures = 0  # in a row
         self._again_s = 0.0  # when it is asked again after too many
+        self._retired = trio.Event()
 
     async def judge(self, key: StreamKey, peer: Peer) -> str:
         """Ask about somebody who has shown a good key.
@@ -142,11 +143,16 @@ class PublishHook:
         return stream_id
 
     async def run(self) -> None:
-        """Wait to be cancelled, then close the connections; takes a second at most."""
+        """Wait to be cancelled or retired, then close the connections."""
         try:
-            await trio.sleep_forever()
+            await self._retired.wait()
+            await trio.sleep(TIMEOUT_S)  # who has asked is answered by then
         finally:
             await self.aclose()
+
+    def retire(self) -> None:
+        """Nobody will be sent here any more: `run` may end."""
+        self._retired.set()
 
     async def aclose(self) -> None:
         """Close the connections; takes a second at most."""

@@ -104,6 +104,10 @@ def test_all_that_does_not_fit_together_is_told(check: Check) -> None:
             "error: h.toml: chat_public_key: /no.pem: No such file or directory",
         ),
         (
+            'playback_public_keys = ["/no.pem"]',
+            "error: h.toml: playback_public_keys: /no.pem: No such file or directory",
+        ),
+        (
             'slate = "/no.png"',
             "error: h.toml: slate: /no.png is neither a picture nor a clip:"
             " No such file or directory",

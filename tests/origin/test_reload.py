@@ -23,7 +23,7 @@ from edge.process.settings import gather
 from origin import app
 from origin.config import PLAN, Settings
 from origin.reload import LIVE_NAMES, Commit, Outcome, Part, Reloading, part
-from origin.rtmp.client import Publisher, PublisherError, open_publisher
+from origin.rtmp.client import Publisher, PublisherError, PublishRefusedError, open_publisher
 
 TOKEN = "0123456789abcdef"
 
@@ -151,6 +151,9 @@ class Origin:
         answer = await self.http.post("/api/streams", json={"broadcasterId": "b", "title": "t"})
         return answer.json()["id"], answer.json()["streamKey"]
 
+    async def status(self, stream_id: str) -> Any:
+        return (await self.http.get(f"/api/streams/{stream_id}")).json()["status"]
+
     def publisher(self, key: str) -> Any:
         address = self.listening.rtmp
         return open_publisher(address.host, address.port, "live", key)
@@ -226,8 +229,7 @@ async def test_a_signal_reloads_and_who_publishes_goes_on(
             assert refused["reason"].startswith(f"{origin.file}: not TOML: ")
 
             await send(publisher, media, from_ms=2000)  # of 180 lines: it came before the limit
-            answer = await origin.http.get(f"/api/streams/{stream_id}")
-            assert answer.json()["status"] == "live"
+            assert await origin.status(stream_id) == "live"
 
         # Without a grace its end is the broadcast's; a new one is held to the new limit.
         _, other = await origin.create_stream()
@@ -335,6 +337,25 @@ async def test_the_log_changes_its_level_and_form(
     lines = capsys.readouterr().err.splitlines()
     assert "not to be seen" not in "".join(lines)
     assert any(line.startswith("{") and '"to be seen"' in line for line in lines)
+
+
+async def test_the_publish_webhook_is_switched_on_and_off(tmp_path: Path, logs: list[Any]) -> None:
+    """Nobody listens where it points, so nobody may publish; who publishes already goes on."""
+    async with running(tmp_path) as origin:
+        stream_id, key = await origin.create_stream()
+        async with origin.publisher(key):
+            await origin.reload('publish_webhook = "http://127.0.0.1:9/"')
+            _, other = await origin.create_stream()
+            with pytest.raises(PublishRefusedError) as refusal:
+                async with origin.publisher(other):
+                    pass
+            assert "it cannot be checked now" in refusal.value.description
+            refused = await origin.reload('publish_webhook = "ftp://x"', 409)
+            assert refused["error"].startswith("publish_webhook: must be http")
+            await origin.reload("")
+            async with origin.publisher(other):
+                pass
+            assert await origin.status(stream_id) == "live"
 
 
 async def test_a_webhook_is_switched_on_and_off(tmp_path: Path) -> None:
