@@ -1,9 +1,9 @@
 """The text of `/metrics`, made in slices: nobody else waits for a scrape.
 
-A rendering goes family by family, with a checkpoint between two of them, so that what holds the
-event loop is one family of at most the named streams (`names`) times the rungs of a ladder. It is
-not of one moment: figures of different families may be some milliseconds apart, which is less than
-Prometheus can tell.
+A rendering goes family by family, large ones in pieces of `MAX_SAMPLES`, with a checkpoint after
+each; a family itself is collected at once, some microsecond a sample. A rendering is not of one
+moment: figures of different families may be some milliseconds apart, which is less than Prometheus
+can tell.
 
 Anybody may ask for ``/metrics``, so a rendering serves for `RENDER_INTERVAL_S`, and who asks while
 one is made waits for that: asking often costs us nothing.
@@ -21,6 +21,10 @@ from prometheus_client.registry import Collector
 
 RENDER_INTERVAL_S: Final = 1.0
 """How long a rendering serves. Scrapes are some 15 s apart."""
+
+
+MAX_SAMPLES: Final = 1000
+"""That are rendered at once: some 4 ms."""
 
 
 class Exposition:
@@ -57,10 +61,18 @@ class Exposition:
             return self._rendered
 
     def slices(self) -> Iterator[bytes]:
-        """Make the same, family by family; each is made when it is asked for."""
+        """Make the same, family by family, large ones in pieces, each when it is asked for."""
         for collector in self._collectors:
             for family in collector.collect():
-                yield generate_latest(_Only(family))
+                yield from _render(family)
+
+
+def _render(family: Metric) -> Iterator[bytes]:
+    samples, family.samples = family.samples, []
+    for start in range(0, max(1, len(samples)), MAX_SAMPLES):
+        family.samples = samples[start : start + MAX_SAMPLES]
+        text = generate_latest(_Only(family))
+        yield text if not start else text.split(b"\n", 2)[2]  # HELP and TYPE are said once
 
 
 class _Only(Collector):

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from origin.observe.exposition import RENDER_INTERVAL_S, Exposition
+from origin.observe.exposition import MAX_SAMPLES, RENDER_INTERVAL_S, Exposition
 
 
 class Families(Collector):
@@ -80,6 +80,21 @@ async def test_who_leaves_midway_leaves_nothing_half_made(autojump_clock: MockCl
             scope.cancel()
     await wait_all_tasks_blocked()
     assert (await exposition.render()).count(b"# TYPE") == 50
+
+
+def test_a_large_family_comes_in_pieces_and_is_whole() -> None:
+    class Large(Collector):
+        def collect(self) -> Iterator[Metric]:
+            family = GaugeMetricFamily("large", "One.\\n two", labels=("number",))
+            for number in range(2 * MAX_SAMPLES + 1):
+                family.add_metric([str(number)], number)
+            yield family
+
+    slices = list(Exposition([Large()]).slices())
+    assert len(slices) == 3
+    (family,) = text_string_to_metric_families(b"".join(slices).decode())
+    assert [sample.value for sample in family.samples] == list(range(2 * MAX_SAMPLES + 1))
+    assert b"".join(slices).count(b"# ") == 2
 
 
 def test_a_bug_in_a_collector_is_seen() -> None:
