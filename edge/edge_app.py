@@ -66,6 +66,8 @@ class EdgeCounters:
     upstream_requests: int
     upstream_errors: int
     upstream_failovers: int
+    audience_reports: int
+    audience_failures: int
     flights: int
     held_bytes: int
 
@@ -132,6 +134,8 @@ class EdgeApp:
             upstream_requests=upstream.requests,
             upstream_errors=upstream.errors,
             upstream_failovers=upstream.failovers,
+            audience_reports=0 if self.audience is None else self.audience.reports,
+            audience_failures=0 if self.audience is None else self.audience.failures,
             flights=self._store.flights,
             held_bytes=self._store.size_bytes,
         )

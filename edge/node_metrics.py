@@ -87,6 +87,8 @@ _FIGURES: Final = (
     _count("upstream_requests", "Sent upstream.", lambda it: it.app.upstream_requests),
     _count("upstream_errors", "Of those, failed.", lambda it: it.app.upstream_errors),
     _count("upstream_failovers", "Tried at the next one.", lambda it: it.app.upstream_failovers),
+    _count("audience_reports", "On viewers, sent upstream.", lambda it: it.app.audience_reports),
+    _count("audience_failures", "Of those, taken by nobody.", lambda it: it.app.audience_failures),
 )
 
 COLUMNS: Final = len(_FIGURES)

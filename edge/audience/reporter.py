@@ -78,6 +78,10 @@ class EdgeAudience:
         # How many watch, and when that was said. What was said longest ago is first.
         self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._trouble = ""
+        self.reports = 0
+        """That were sent upstream so far."""
+        self.failures = 0
+        """Of those, the ones that nobody took."""
 
     def note(
         self, *, stream_id: str, client: str, agent: int, cmcd: str, blocking: int, plain: int
@@ -139,6 +143,7 @@ class EdgeAudience:
     async def _tell(self, report: EdgeReport) -> bool:
         """Tell the upstreams; whether one has taken it."""
         body = msgspec.json.encode(report)
+        self.reports += 1
         try:
             with trio.fail_after(TIMEOUT_S):
                 answer = await self._upstreams.call("POST", PATH, self._fields, body)
@@ -146,6 +151,7 @@ class EdgeAudience:
                 raise UpstreamError(f"status {answer.status}")
             told = msgspec.json.decode(answer.body, type=AudienceCounts)
         except (UpstreamError, trio.TooSlowError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            self.failures += 1
             self._note_trouble(str(error) or "no answer in time")
             return False
         self._note_trouble("")
