@@ -30,7 +30,7 @@ from edge.hls_response import PLAYLIST_TYPE
 from edge.http.messages import HttpError, Request
 from edge.http.response import Response, json_response, make_response
 from origin.recording.index import MAX_FILES, MediaFile
-from origin.recording.mp4 import segment_index
+from origin.recording.mp4 import part_index
 from origin.recording.playlist import render_master, render_recording
 from origin.recording.recorder import Recorder
 from origin.recording.send_file import FileSender
@@ -94,12 +94,21 @@ class DownloadQuery(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
+class _File:
+    """What is to be known of a media file to send it."""
+
+    name: str
+    size_bytes: int
+    init_bytes: int
+    index: bytes
+    """For its download."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Texts:
     """What is made of an index."""
 
-    files: Sequence[MediaFile]
-    indexes: Sequence[bytes]
-    """For the download of each file."""
+    files: Sequence[_File]
     master: bytes
     playlist: bytes
 
@@ -225,8 +234,7 @@ class RecordingsApi:
 
     async def _download(self, asked: Asked, stream: trio.abc.Stream) -> None:
         recording, is_public = await self._find_ready(asked)
-        texts = await self._read(recording)
-        files = texts.files
+        files = (await self._read(recording)).files
         query: DownloadQuery = asked.query
         number = 0 if query.file is msgspec.UNSET else query.file
         if query.file is msgspec.UNSET and len(files) > 1:
@@ -247,8 +255,8 @@ class RecordingsApi:
             asked.request,
             self._recorder.path_of(recording.id) / media.name,
             size_bytes=media.size_bytes,
-            inserted=texts.indexes[number],
-            inserted_at=media.line.init_bytes,
+            inserted=media.index,
+            inserted_at=media.init_bytes,
             etag=f'"{recording.id}-{number}-download"',
             is_public=is_public,
             extra={"Content-Disposition": field},
@@ -256,14 +264,14 @@ class RecordingsApi:
 
     async def _media(self, asked: Asked, stream: trio.abc.Stream) -> None:
         recording, is_public = await self._find_ready(asked)
-        for media in (await self._read(recording)).files:
+        for number, media in enumerate((await self._read(recording)).files):
             if media.name == asked.params["fileName"]:
                 await self._files.send(
                     stream,
                     asked.request,
                     self._recorder.path_of(recording.id) / media.name,
                     size_bytes=media.size_bytes,
-                    etag=f'"{recording.id}-{media.line.number}"',
+                    etag=f'"{recording.id}-{number}"',
                     is_public=is_public,
                 )
                 return
@@ -338,9 +346,11 @@ def _make_texts(files: Sequence[MediaFile]) -> _Texts:
     """Make everything that is made of an index; of ten hours it takes a tenth of a second."""
     if not files:
         raise FileNotFoundError
-    return _Texts(
-        files, [*map(segment_index, files)], render_master(files), render_recording(files)
-    )
+    known = [
+        _File(media.name, media.size_bytes, media.line.init_bytes, part_index(media))
+        for media in files
+    ]
+    return _Texts(known, render_master(files), render_recording(files))
 
 
 def _may_read(asked: Asked, stream_id: str) -> bool:

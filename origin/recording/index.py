@@ -51,6 +51,13 @@ class SegmentLine(msgspec.Struct, tag="segment", tag_field="t", frozen=True, kw_
     """It can be decoded without another one."""
     begins: bool = True
     """It begins a segment; else it belongs to the one before it."""
+    parts: tuple[tuple[int, int], ...] = ()
+    """Size in bytes and duration in microseconds of each of its parts; none: it is one."""
+
+    @property
+    def pieces(self) -> tuple[tuple[int, int], ...]:
+        """Of all its parts."""
+        return self.parts or ((self.size_bytes, self.duration_us),)
 
 
 Line = FileLine | SegmentLine
@@ -87,6 +94,7 @@ def join(segment: SegmentLine, part: SegmentLine) -> SegmentLine:
         segment,
         size_bytes=segment.size_bytes + part.size_bytes,
         duration_us=segment.duration_us + part.duration_us,
+        parts=segment.pieces + part.pieces,
     )
 
 

@@ -1,8 +1,8 @@
 """What a recording's media files need besides the parts as viewers saw them.
 
 * A broadcast's media time counts from a midnight; a file of its own begins at zero (`TimeShift`).
-* A file that is downloaded begins with an index of its segments (`segment_index`), from which
-  players learn how long it is and where to seek, without reading it.
+* A file that is downloaded begins with an index of its parts (`part_index`), from which players
+  learn how long it is and where to seek, without reading it.
 
 Pure: bytes in, bytes out. May import hls's errors and `origin.recording.index`.
 Spec: ISO/IEC 14496-12, 8.3.2 (tkhd), 8.4.2 (mdhd), 8.8.7 (tfhd), 8.8.12 (tfdt), 8.16.3 (sidx).
@@ -18,7 +18,7 @@ from hls import UsageError
 from origin.recording.index import MediaFile
 
 MAX_REFERENCES: Final = 0xFFFF
-"""Of one sidx; a recording of more segments than that (36 hours) names several with one."""
+"""Of one sidx; a recording of more parts than that (3.6 hours) names several with one."""
 
 _BOX: Final = struct.Struct(">I4s")
 
@@ -65,32 +65,40 @@ class TimeShift:
         return bytes(moved)
 
 
-def segment_index(media: MediaFile) -> bytes:
-    """Make the sidx of a file, which stands between its init section and its first segment."""
-    segments = media.segments
-    starts_us = [0]
-    for number, (one, after) in enumerate(pairwise(segments)):
-        start_us = starts_us[number] + one.duration_us
-        if after.discontinuity:  # time goes on while nobody publishes
-            start_us = max(start_us, (after.epoch_ms - segments[0].epoch_ms) * 1000)
-        starts_us.append(start_us)
-    starts_us.append(starts_us[-1] + segments[-1].duration_us)
-    # In ticks of the track: FFmpeg (7.1) takes the box's own for those.
-    starts = [start_us * media.line.timescale // 1_000_000 for start_us in starts_us]
-    step = -(-len(segments) // MAX_REFERENCES)
-    rows = []
-    for first in range(0, len(segments), step):
-        group = segments[first : first + step]
-        size_bytes = sum(one.size_bytes for one in group)
-        duration = min(starts[first + len(group)] - starts[first], 0xFFFF_FFFF)
+def part_index(media: MediaFile) -> bytes:
+    """Make the sidx of a file, which stands between its init section and its first segment.
+
+    Each part is named: FFmpeg (5.1) seeks past those that are not.
+    """
+    rows: list[tuple[int, int, int]] = []  # where it begins, in ticks; its size; how
+    first_ms = media.segments[0].epoch_ms
+    timescale, now_us = media.line.timescale, 0
+    for segment in media.segments:
+        if segment.discontinuity:  # time goes on while nobody publishes
+            now_us = max(now_us, (segment.epoch_ms - first_ms) * 1000)
         # It begins with a picture that needs no other one (SAP type 1), or nobody knows.
-        sap = 0x9000_0000 if group[0].independent else 0
-        rows.append(struct.pack(">3I", size_bytes, duration, sap))
-    # Version 1; the first segment begins at 0, right behind this box.
+        how = 0x9000_0000 if segment.independent else 0
+        for size_bytes, duration_us in segment.pieces:
+            # In ticks of the track: FFmpeg takes the box's own for those.
+            rows.append((now_us * timescale // 1_000_000, size_bytes, how))
+            now_us += duration_us
+            how = 0
+    step = -(-len(rows) // MAX_REFERENCES)
+    groups = [rows[first : first + step] for first in range(0, len(rows), step)]
+    starts = [group[0][0] for group in groups] + [now_us * timescale // 1_000_000]
+    table = b"".join(
+        struct.pack(
+            ">3I",
+            sum(size_bytes for _, size_bytes, _ in group),
+            min(after - start, 0xFFFF_FFFF),
+            group[0][2],
+        )
+        for group, (start, after) in zip(groups, pairwise(starts), strict=True)
+    )
+    # Version 1; the first part begins at 0, right behind this box.
     line = media.line
-    head = struct.pack(">3I2Q2H", 1 << 24, line.track_id, line.timescale, 0, 0, 0, len(rows))
-    body = head + b"".join(rows)
-    return _BOX.pack(_BOX.size + len(body), b"sidx") + body
+    head = struct.pack(">3I2Q2H", 1 << 24, line.track_id, timescale, 0, 0, 0, len(groups))
+    return _BOX.pack(_BOX.size + len(head) + len(table), b"sidx") + head + table
 
 
 def _timescales(init: bytes) -> Iterator[tuple[int, int]]:

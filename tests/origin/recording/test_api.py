@@ -231,7 +231,7 @@ async def test_a_download_is_the_whole_with_an_index(
     assert whole.startswith(INIT)
     assert whole[len(INIT) + 4 :].startswith(b"sidx")
     assert whole.endswith(media(0, 1))
-    assert int(answer.fields["content-length"]) == len(whole) == 207 + 40 + 2 * 12
+    assert int(answer.fields["content-length"]) == len(whole) == 207 + 40 + 4 * 12
     assert answer.fields["content-type"] == "video/mp4"
     assert answer.fields["accept-ranges"] == "bytes"
     assert answer.fields["content-disposition"] == (

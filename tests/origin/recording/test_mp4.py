@@ -15,7 +15,7 @@ from hls.fragment import SYNC_FLAGS, FragmentWriter
 from hls.init_segment import build_init_segment
 from native import FragmentSample
 from origin.recording.index import FileLine, MediaFile, SegmentLine
-from origin.recording.mp4 import MAX_REFERENCES, TimeShift, segment_index
+from origin.recording.mp4 import MAX_REFERENCES, TimeShift, part_index
 
 DRIVER = Driver(hls)
 INIT = build_init_segment(DRIVER.video, DRIVER.audio)
@@ -101,7 +101,13 @@ def media(*segments: SegmentLine) -> MediaFile:
     return MediaFile(line, segments)
 
 
-def segment(epoch_ms: int, *, discontinuity: bool = False, independent: bool = True) -> SegmentLine:
+def segment(
+    epoch_ms: int,
+    *,
+    discontinuity: bool = False,
+    independent: bool = True,
+    parts: tuple[tuple[int, int], ...] = (),
+) -> SegmentLine:
     return SegmentLine(
         offset=0,
         size_bytes=1000,
@@ -109,6 +115,7 @@ def segment(epoch_ms: int, *, discontinuity: bool = False, independent: bool = T
         epoch_ms=epoch_ms,
         discontinuity=discontinuity,
         independent=independent,
+        parts=parts,
     )
 
 
@@ -124,12 +131,17 @@ def rows(index: bytes) -> list[tuple[int, int, int]]:
     return found
 
 
-def test_the_index_says_sizes_and_times_with_the_pauses_between() -> None:
-    index = segment_index(
-        media(segment(0), segment(2000), segment(9000, discontinuity=True, independent=False))
+def test_the_index_says_sizes_and_times_of_parts_with_the_pauses_between() -> None:
+    index = part_index(
+        media(
+            segment(0, parts=((600, 500_000), (400, 1_500_000))),
+            segment(2000),
+            segment(9000, discontinuity=True, independent=False),
+        )
     )
     assert rows(index) == [
-        (1000, 180_000, 0x9000_0000),
+        (600, 45_000, 0x9000_0000),
+        (400, 135_000, 0),
         (1000, 630_000, 0x9000_0000),  # with the five seconds in which nobody published
         (1000, 180_000, 0),
     ]
@@ -137,7 +149,7 @@ def test_the_index_says_sizes_and_times_with_the_pauses_between() -> None:
 
 def test_a_recording_of_days_has_an_index_that_fits() -> None:
     count = MAX_REFERENCES + 1
-    found = rows(segment_index(media(*(segment(number * 2000) for number in range(count)))))
+    found = rows(part_index(media(*(segment(number * 2000) for number in range(count)))))
     assert len(found) == MAX_REFERENCES // 2 + 1
     assert sum(size for size, _, _ in found) == count * 1000
     assert sum(duration for _, duration, _ in found) == count * 180_000
