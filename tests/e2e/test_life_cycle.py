@@ -54,5 +54,9 @@ def test_the_life_of_a_stream_by_curl(tmp_path: Path) -> None:
             '"count":1',
             '"bitrate',
             '"status":"ended"',
+            "duration=",
         ):
             assert what in done.stdout, what
+        (recording,) = json.loads((tmp_path / "recordings.json").read_text())["recordings"]
+        assert recording["streamId"] == created["id"]
+        assert (tmp_path / "recording.mp4").stat().st_size > recording["sizeBytes"]
