@@ -6,7 +6,8 @@ passed on to an upstream, and its answer back. Viewers' signs of life are gather
 has a token to tell of them (`edge.audience.reporter`).
 
 A path that goes upstream consists of plain segments: nothing can be escaped in it, nothing leads
-out of `/api/`, and none is a viewer's playback token (`~TOKEN`). Of the fields of a request that is
+out of `/api/`, and none is a viewer's playback token (`~TOKEN`), which is judged here
+(`edge.playback.edge_gate`). Of the fields of a request that is
 passed on, those go along that its handler reads; of its answer, those that `edge.relay` names. A
 request that this node has passed on before (Via) is refused, so that edges that ask each other in a
 ring find out. A reactor in front of this does not look at Via; there a ring ends by time-out.
@@ -18,15 +19,16 @@ RFC 5842, section 7.2 (508).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
 from edge.audience.reporter import EdgeAudience
 from edge.edge_settings import EdgeSettings
 from edge.edge_store import EdgeStore
-from edge.http.messages import Answer, Call, HttpError, Request
+from edge.http.messages import Answer, Call, Hold, HttpError, Pass, Request
 from edge.http.readiness import ready_response
 from edge.http.response import (
     PREFLIGHT,
@@ -36,6 +38,9 @@ from edge.http.response import (
     make_response,
 )
 from edge.http.routes import METRICS_TYPE
+from edge.playback.api import JWKS_PATH, VIEWER_FIELD
+from edge.playback.edge_gate import EdgeGate, UnknownKeyYet
+from edge.playback.gate import is_media, split_token
 from edge.relay import is_relayable, relay
 from edge.upstream import Transport, Upstreams, via_line
 from edge.upstream_lanes import Fetched, UpstreamError
@@ -105,6 +110,9 @@ class EdgeApp:
             else EdgeAudience(self._upstreams, token=token, via=via_line(None, settings.node_id))
         )
         """Hears who watches here, for the server; None: the node has no token to tell of it."""
+        self._gate = (
+            None if token is None else EdgeGate(token, self._store.policies, self._fetch_keys)
+        )
         self._pages = Pages.load(has_chat=False) if pages is None else pages
         self._ready = self._is_ready if ready is None else ready
         self._metrics = metrics
@@ -148,6 +156,8 @@ class EdgeApp:
         async with trio.open_nursery() as nursery:
             if self.audience is not None:
                 nursery.start_soon(self.audience.run)
+            if self._gate is not None:
+                nursery.start_soon(self._gate.keys.run)
             await self._store.run(task_status=task_status)
 
     def route(self, request: Request) -> Answer:
@@ -166,14 +176,10 @@ class EdgeApp:
                 raise HttpError(400, "Via is not ASCII")
         store = self._store
         match request.path.split("/"):
+            case ["", "api", "streams", stream_id, *rest] if is_media(rest):
+                return _read(request) or self._media(stream_id, rest, request, via)
             case ["", "api", *segments] if not all(map(_SEGMENT.fullmatch, segments)):
                 raise HttpError(404, "not found")
-            case ["", "api", "streams", _, _, "playlist.m3u8"]:
-                return _read(request) or self._playlist(request, via)
-            case ["", "api", "streams", _, _, name] if "." in name:
-                return _read(request) or store.media(request.path, via)
-            case ["", "api", "streams", stream_id, "master.m3u8"]:
-                return _read(request) or self._master(stream_id, request, via)
             case ["", "api", "streams", _] if _is_anonymous(request):
                 return store.info(request.path, via)
             case ["", "api", "streams", stream_id, "viewers"] if (
@@ -198,11 +204,68 @@ class EdgeApp:
             raise HttpError(404, "not found")
         return _read(request) or page
 
-    def _playlist(self, request: Request, via: str | None) -> Answer:
+    def pass_of(self, request: Request) -> Pass | None:
+        """See `edge.http.messages.Gatekeeper.pass_of`."""
+        return None if self._gate is None else self._gate.pass_of(request)
+
+    def _media(
+        self,
+        stream_id: str,
+        rest: Sequence[str],
+        request: Request,
+        via: str | None,
+        *,
+        has_waited: bool = False,
+    ) -> Answer:
+        """Answer for what players fetch, behind the gate; the token goes no further."""
+        plain, token = split_token(rest)
+        if not all(map(_SEGMENT.fullmatch, (stream_id, *plain))):
+            raise HttpError(404, "not found")
+        if self._gate is not None:
+            try:
+                refusal = self._gate.check(stream_id, token, request, has_waited=has_waited)
+            except UnknownKeyYet:
+                return Call(partial(self._wait_for_keys, stream_id, rest, via))
+            if refusal is not None:
+                return refusal
+        path = "/".join(("/api/streams", stream_id, *plain))
+        match plain:
+            case ["master.m3u8"]:
+                return self._master(stream_id, request, via)
+            case [_, "playlist.m3u8"]:
+                return self._playlist(path, request, via)
+            case [_, _]:
+                return self._store.media(path, via)
+        raise HttpError(404, "not found")
+
+    async def _wait_for_keys(
+        self,
+        stream_id: str,
+        rest: Sequence[str],
+        via: str | None,
+        request: Request,
+        _body: bytes,
+    ) -> Response:
+        """Judge a token when the keys have been fetched, and answer."""
+        assert self._gate is not None
+        await self._gate.keys.wait()
+        answer = self._media(stream_id, rest, request, via, has_waited=True)
+        return await _wait_at(answer) if isinstance(answer, Hold) else _whole(answer)
+
+    async def _fetch_keys(self) -> bytes | None:
+        """The upstream's public keys of playback tokens, as JSON."""
+        fields = {"Via": via_line(None, self._settings.node_id)}
+        try:
+            answer = await self._upstreams.call("GET", JWKS_PATH, fields, b"")
+        except UpstreamError:
+            return None
+        return answer.body if answer.status == 200 else None
+
+    def _playlist(self, path: str, request: Request, via: str | None) -> Answer:
         directives = parse_directives(request.query)
         if isinstance(directives, BadRequest):
             return error_response(400, directives.reason)
-        return self._store.playlist(request.path, directives, via)
+        return self._store.playlist(path, directives, via)
 
     def _master(self, stream_id: str, request: Request, via: str | None) -> Answer:
         if not self._admits_new():
@@ -230,6 +293,9 @@ class EdgeApp:
             value = request.header(name.lower().encode())
             if value is not None:
                 fields[name] = value
+        own = self._settings.upstream_token
+        if own is not None and "Authorization" not in fields and _asks_for_token(request):
+            fields |= {"Authorization": f"Bearer {own}", VIEWER_FIELD: request.client}
         target = f"{request.path}?{request.query}" if request.query else request.path
         if not all(map(_TEXT.fullmatch, (target, *fields.values()))):
             raise HttpError(400, "the query or a field is not ASCII")
@@ -242,6 +308,31 @@ class EdgeApp:
         if not is_relayable(answer):
             raise HttpError(503, "the upstream gave no answer that is known", Retry_After="1")
         return answer
+
+
+def _asks_for_token(request: Request) -> bool:
+    """Whether a viewer asks for a playback token: who they are counts."""
+    match request.path.split("/"):
+        case ["", "api", "streams", _, "playback"]:
+            return request.method == "POST"
+    return False
+
+
+async def _wait_at(hold: Hold) -> Response:
+    """Wait for what a request is held for."""
+    opened = trio.Event()
+    hold.gate.add(opened.set)
+    try:
+        with trio.move_on_after(hold.timeout_s):
+            await opened.wait()
+        return hold.gate.response or hold.late
+    finally:
+        hold.gate.discard(opened.set)
+
+
+def _whole(answer: Answer) -> Response:
+    assert isinstance(answer, Response)  # media is a response, or held
+    return answer
 
 
 def _is_anonymous(request: Request) -> bool:

@@ -37,9 +37,17 @@ from edge.http.messages import Hold
 from edge.http.response import Response, error_response
 from edge.life import Life
 from edge.lifetimes import Lifetimes
+from edge.playback.learnt import LearntPolicies
 from edge.playlists import Playlists, stream_of
 from edge.prefetch import ahead_of, is_watched
-from edge.relay import MISSING_KEPT_S, is_relayable, kept_s, relay, strong_etag
+from edge.relay import (
+    MISSING_KEPT_S,
+    is_protected,
+    is_relayable,
+    kept_s,
+    relay,
+    strong_etag,
+)
 from edge.upstream import Ask, Upstreams, via_line
 from edge.upstream_lanes import Fetched, UpstreamError
 from hls.request import Directives
@@ -50,6 +58,10 @@ _AGAIN = {"Retry-After": "1"}
 _UNREACHABLE = error_response(503, "the upstream cannot be reached, try again", extra=_AGAIN)
 _BUSY = error_response(503, "too many different requests at once, try again", extra=_AGAIN)
 _RESTARTING = error_response(503, "the broadcast was here a moment ago, try again", extra=_AGAIN)
+
+_NOT_ENTITLED = error_response(
+    502, "this node may not fetch streams that need a playback token", code="nodeNotEntitled"
+)
 
 # Target durations: "blocked for more than three" is when a server says 503 (6.2.5.2).
 _HELD_TARGETS = 3
@@ -101,6 +113,8 @@ class EdgeStore:
             on_new_broadcast=partial(self._cache.forget, suffix=".m3u8"),
         )
         self._flights = Flights(max_flights=settings.max_flights, max_of_group=settings.max_waits)
+        self.policies = LearntPolicies()
+        """Which streams are protected, as far as their answers said."""
         self.counters = StoreCounters()
 
     @property
@@ -226,7 +240,23 @@ class EdgeStore:
         except UpstreamError:
             return None
         is_wanted = answer.status == 200 or 400 <= answer.status < 500 or answer.status == 503
-        return answer if is_wanted and is_relayable(answer) else None
+        if not is_wanted or not is_relayable(answer):
+            return None
+        segments = ask.target.split("/")
+        if len(segments) > 4:  # of media, not the stream itself
+            self._learn("/".join(segments[:4]), answer)
+        return answer
+
+    def _learn(self, stream: str, answer: Fetched) -> None:
+        """Note whether a stream is protected; if that has changed, what is kept of it is wrong."""
+        now_protected = is_protected(answer)
+        if not now_protected and answer.status != 200:
+            return  # perhaps of somebody between us and the origin
+        if now_protected and answer.status in (401, 403, 429):
+            self.policies.note_refusal(stream)
+        if self.policies.learn(stream, is_protected=now_protected):
+            self._cache.forget(stream, suffix="")
+            self._playlists.forget(stream)
 
     async def _fetch_playlist(self, path: str, directives: Directives, ask: Ask) -> Response:
         answer = await self._fetch(ask)
@@ -276,6 +306,7 @@ class EdgeStore:
             etag=strong_etag(answer),
             kept_s=kept_s(answer),
             is_followed=is_followed,
+            is_protected=is_protected(answer),
             now_s=now_s,
         )
         if taken is None:
@@ -292,6 +323,8 @@ class EdgeStore:
             return _UNREACHABLE
         if is_restarting:
             return self._put(target, stream, MISSING_KEPT_S, _restarting)
+        if is_protected(answer) and answer.status in (401, 403):
+            return self._put(target, stream, MISSING_KEPT_S, _not_entitled)
         if answer.status in (429, 503):
             return relay(answer)
         for_s = kept_s(answer) if answer.status == 200 else MISSING_KEPT_S
@@ -366,6 +399,10 @@ class EdgeStore:
 
     def _sweep_sooner(self) -> None:
         self._sweeping.deadline = self._lifetimes.next_s
+
+
+def _not_entitled(life: Life) -> Response:
+    return replace(_NOT_ENTITLED, life=life)
 
 
 def _restarting(life: Life) -> Response:

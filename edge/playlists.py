@@ -153,7 +153,8 @@ class Playlists:
         if version is None or not self.has_stale(path, directives, now_s):
             return None
         life = self._lifetimes.begin(now_s + STALE_KEPT_S)
-        return _answer(version.outline, version.text, version.etag, life, waited=False)
+        answer = _answer(version.outline, version.text, version.etag, life, waited=False)
+        return answer.protected() if version.plain.is_protected else answer
 
     def take(
         self,
@@ -164,6 +165,7 @@ class Playlists:
         etag: str | None,
         kept_s: float,
         is_followed: bool,
+        is_protected: bool = False,
         now_s: float,
     ) -> Response | None:
         """Keep a version that an upstream has sent, and return the answer to who asked for it.
@@ -175,6 +177,7 @@ class Playlists:
             etag: The upstream's strong tag, with its quotes; one is made if there is none.
             kept_s: How long the upstream lets it be kept.
             is_followed: The edge itself asks for the next version, and will have it in time.
+            is_protected: Its answers are for those who are admitted.
             now_s: Now.
 
         Returns:
@@ -199,9 +202,10 @@ class Playlists:
         life = self._lifetimes.begin(now_s + fresh_s)
         tag = etag or f'"{hashlib.sha256(text).hexdigest()[:32]}"'
         answer = partial(_answer, outline, text, tag, life)
-        version = Version(
-            outline, text, tag, now_s, life, answer(waited=False), answer(waited=True)
-        )
+        plain, answer_waited = answer(waited=False), answer(waited=True)
+        if is_protected:
+            plain, answer_waited = plain.protected(), answer_waited.protected()
+        version = Version(outline, text, tag, now_s, life, plain, answer_waited)
         rendition.versions[skip] = version
         self._grow(rendition, len(text) - (0 if last is None else len(last.text)))
         if last is not None:

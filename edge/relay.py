@@ -13,7 +13,7 @@ import re
 from http import HTTPStatus
 
 from edge.hls_response import PLAYLIST_TYPE
-from edge.http.response import Response, make_response
+from edge.http.response import OWN_CACHE_FIELD, PLAYBACK_FIELD, Response, make_response
 from edge.life import Life
 from edge.upstream_lanes import Fetched
 
@@ -34,7 +34,7 @@ _STATUSES = {status.value for status in HTTPStatus if status >= 200}
 def kept_s(answer: Fetched) -> float:
     """How long a shared cache may keep an answer, seconds; 0 if not at all, or nothing is said."""
     ages: dict[str, int] = {}
-    for directive in answer.fields.get("cache-control", "").lower().split(","):
+    for directive in _cache_control(answer).lower().split(","):
         directive = directive.strip()
         if directive in ("no-store", "private", "no-cache"):
             return 0.0
@@ -67,17 +67,29 @@ def relay(answer: Fetched, life: Life | None = None) -> Response:
     """
     is_whole = answer.status == HTTPStatus.OK
     content_type = _field(answer, "Content-Type")
-    return make_response(
+    response = make_response(
         answer.status,
         (answer.body,) if answer.body else (),
         content_type=content_type,
-        cache_control=_field(answer, "Cache-Control") or "no-store",
+        cache_control=_cache_control(answer) or "no-store",
         accepts_ranges=is_whole and answer.fields.get("accept-ranges") == "bytes",
         etag=strong_etag(answer) if is_whole else None,
         packable=is_whole and content_type == PLAYLIST_TYPE,
         life=life,
         extra={name: value for name in _PASSED if (value := _field(answer, name)) is not None},
     )
+    return response.protected() if is_protected(answer) else response
+
+
+def is_protected(answer: Fetched) -> bool:
+    """Whether it is about media of a stream that not everybody may watch."""
+    return PLAYBACK_FIELD.lower() in answer.fields
+
+
+def _cache_control(answer: Fetched) -> str:
+    """What holds for edges: of what is protected, what is meant for them (RFC 9213)."""
+    own = _field(answer, OWN_CACHE_FIELD) if is_protected(answer) else None
+    return own or _field(answer, "Cache-Control") or ""
 
 
 def _field(answer: Fetched, name: str) -> str | None:

@@ -128,7 +128,11 @@ class Upstream:
             UpstreamError: There is no whole answer, or one of 500, 502, 504; it has been counted.
         """
         lanes = self._held if ask.is_held else self._fetches
-        request = self._request("GET", ask.target, {"Via": ask.via})
+        fields = {"Via": ask.via}
+        if self._settings.upstream_token is not None:
+            # Who shows it gets what not everybody may have, and is told of whom.
+            fields["Authorization"] = f"Bearer {self._settings.upstream_token}"
+        request = self._request("GET", ask.target, fields)
         return await self._judged(
             lanes, request, timeout_s=ask.attempt_s, max_bytes=self._settings.max_body_bytes
         )

@@ -45,6 +45,7 @@ from edge.http.routes import App
 from edge.http.server import HttpServer, serve_http
 from edge.http.tls import Certificate, CertificateError
 from edge.live import LiveStreams
+from edge.playback.media import MediaGate
 from edge.process.address import Address
 from edge.process.errors import ConfigError, StartupError
 from edge.process.listeners import address_of, open_listeners, raise_file_limit
@@ -270,6 +271,7 @@ class _Origin:
             ready=lambda: self.observer.ready(),
             chat=chat_api,
             router=self._platform.router,
+            gate=MediaGate(playback.policies, playback.gate),
         )
         self._rtmp_server = RtmpServer(
             admit=ingest.admit,

@@ -38,7 +38,16 @@ _TOKEN_SEGMENT = re.compile("/~[^/]*")
 class Request:
     """The head of a request: method, path, query, fields; and who sent it."""
 
-    __slots__ = ("_headers", "_peer", "is_admitted", "method", "path", "query")
+    __slots__ = (
+        "_headers",
+        "_peer",
+        "is_admitted",
+        "is_protected",
+        "method",
+        "path",
+        "query",
+        "refusal",
+    )
 
     def __init__(
         self,
@@ -52,7 +61,13 @@ class Request:
         self._peer = peer
         self.is_admitted = is_admitted
         """Whether its playback token was judged already, and is left out of the path: the
-        connection has a `Pass`. Else the path is as it was sent."""
+        connection has a `Pass`. Else the path is as it was sent, and the application sets it."""
+        self.is_protected = False
+        """Whether what it asks for is of a stream that not everybody may watch, as far as the
+        application knows before it has the answer; set by that."""
+        self.refusal: Response | None = None
+        """What it is answered if the answer turns out to be protected and it is not admitted; set
+        by the application. None: that it needs a token."""
         self.method = method
         self.path, _, self.query = target.partition("?")
         """Still percent-encoded: no path of ours needs escapes, so one that has some is unknown."""

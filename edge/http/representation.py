@@ -15,19 +15,33 @@ if TYPE_CHECKING:
     from edge.http.messages import Request
 
 
+_NOT_ADMITTED = error_response(
+    401,
+    "this stream needs a playback token",
+    code="tokenNeeded",
+    extra={"WWW-Authenticate": "Bearer"},
+)
+
+
 def represent(response: Response, request: "Request") -> Response:
     """Choose what is sent for a request that has this answer.
 
     Args:
         response: The answer, shared with everybody.
-        request: Its Accept-Encoding, If-None-Match, Range and If-Range count.
+        request: Its Accept-Encoding, If-None-Match, Range and If-Range count, and whether it is
+            admitted.
 
     Returns:
-        The answer itself, its gzip form, a 304, a 206 or a 416. The body of an answer to HEAD is
+        The answer itself, its gzip form, a 304, a 206 or a 416; a refusal (401, 403, 429) where the
+        answer is protected and the request is not admitted. The body of an answer to HEAD is
         left in; who sends it leaves it out.
 
     Cost: a look at three fields; nothing for answers that have no other form.
     """
+    if request.is_protected:
+        response = response.protected()
+    if response.is_protected and not request.is_admitted:
+        return (request.refusal or _NOT_ADMITTED).protected()
     if response.status != HTTPStatus.OK or request.method not in ("GET", "HEAD"):
         return response
     if response.packable and _accepts_gzip(request.header(b"accept-encoding")):

@@ -11,7 +11,7 @@ May import: `edge.life`. Spec: RFC 9110 (fields), RFC 9112 (layout), Fetch (CORS
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -28,6 +28,12 @@ _CORS = (
         "Accept-Ranges, Age, Content-Length, Content-Range, Date, ETag, Retry-After",
     ),
 )
+PLAYBACK_FIELD = "Headrace-Playback"
+"""On every answer about media of a stream that not everybody may watch: "token"."""
+
+OWN_CACHE_FIELD = "Headrace-Cache-Control"
+"""On the same: what Cache-Control would be, for edges."""
+
 ERROR_CODES = {
     400: "badRequest",
     401: "unauthorized",
@@ -46,6 +52,7 @@ ERROR_CODES = {
     429: "tooManyRequests",
     431: "tooLong",
     500: "internal",
+    502: "badGateway",
     503: "unavailable",
     505: "badVersion",
     508: "loop",
@@ -85,7 +92,11 @@ class Response:
     """A 200 whose body may also be sent as gzip."""
     life: Life | None = field(default=None, compare=False, repr=False)
     """How long it stays the answer of its URL; None: it answers the request that was asked."""
+    is_protected: bool = False
+    """Of a stream that not everybody may watch: for requests that are admitted, and no others
+    (`edge.http.representation`)."""
     _packed: "list[Response]" = field(default_factory=list, compare=False, repr=False)
+    _protected: "list[Response]" = field(default_factory=list, compare=False, repr=False)
 
     def packed(self) -> "Response":
         """Return the same as gzip: made when first asked for, then shared.
@@ -95,6 +106,18 @@ class Response:
         if not self._packed:
             self._packed.append(_gzip(self))
         return self._packed[0]
+
+    def protected(self) -> "Response":
+        """Return the same for those who are admitted: made when first asked for, then shared.
+
+        No shared cache may keep it, but our own edges, which ask for a token themselves: what they
+        may do is in a field of their own (RFC 9213).
+        """
+        if self.is_protected:
+            return self
+        if not self._protected:
+            self._protected.append(_protect(self))
+        return self._protected[0]
 
 
 def make_response(
@@ -203,6 +226,30 @@ def _gzip(response: Response) -> Response:
     if response.etag is not None:  # other bytes, so another strong tag (RFC 9110 8.8.3)
         changes["ETag"] = f'{response.etag[:-1]}-gzip"'
     return derive_response(response, 200, (body,), changes, life=response.life)
+
+
+def _protect(response: Response) -> Response:
+    shared = dict(response.fields)[b"cache-control"].decode("latin-1")
+    directives = [one for one in shared.split(", ") if one != "public"]
+    private = [one for one in directives if not one.startswith("s-maxage=")]
+    made = derive_response(
+        response,
+        response.status,
+        response.chunks,
+        {
+            "Cache-Control": shared if "no-store" in private else ", ".join(["private", *private]),
+            PLAYBACK_FIELD: "token",
+            OWN_CACHE_FIELD: shared,
+        },
+        life=response.life,
+    )
+    return replace(
+        made,
+        accepts_ranges=response.accepts_ranges,
+        etag=response.etag,
+        packable=response.packable,
+        is_protected=True,
+    )
 
 
 def json_response(

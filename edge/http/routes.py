@@ -15,7 +15,7 @@ from edge.api.operation import Operation
 from edge.api.router import ApiRouter
 from edge.chat.api import ChatApi
 from edge.http.hls_app import HlsApp
-from edge.http.messages import Answer, Call, HttpError, Request
+from edge.http.messages import Answer, Call, HttpError, Pass, Request
 from edge.http.response import (
     PREFLIGHT,
     Response,
@@ -25,6 +25,8 @@ from edge.http.response import (
 )
 from edge.http.rows import HEALTH, METRICS, READY, Alive, player_operations
 from edge.live import LiveStreams
+from edge.playback.gate import is_media, split_token
+from edge.playback.media import MediaGate
 from edge.process.terminal import program_version
 from edge.web import Pages
 
@@ -47,6 +49,7 @@ class App:
         ready: Answers `/ready`, without blocking; None: nobody does.
         chat: The calls of chat; None: there is no chat here.
         router: The operations of the API; None: there are none.
+        gate: Asked before media is served; None: everybody may watch everything.
     """
 
     def __init__(
@@ -58,7 +61,9 @@ class App:
         ready: Callable[[], Response] | None = None,
         chat: ChatApi | None = None,
         router: ApiRouter | None = None,
+        gate: MediaGate | None = None,
     ) -> None:
+        self._gate = gate
         self._live = live
         self._hls = HlsApp(live)
         self._pages = Pages.load() if pages is None else pages
@@ -88,20 +93,11 @@ class App:
         """
         if request.method == "OPTIONS":
             return PREFLIGHT
-        hls = self._hls
         match request.path.split("/"):
             case ["", "api", "streams", stream_id, "chat", *rest] if self._chat is not None:
                 return self._chat.route(stream_id, rest, request)
-            case ["", "api", "streams", stream_id, quality, "playlist.m3u8"]:
-                return _read(request) or hls.playlist(stream_id, quality, request)
-            case ["", "api", "streams", stream_id, quality, "iframes.m3u8"]:
-                return _read(request) or hls.iframe_playlist(stream_id, quality)
-            case ["", "api", "streams", stream_id, quality, "ts.m3u8"]:
-                return _read(request) or hls.ts_playlist(stream_id, quality)
-            case ["", "api", "streams", stream_id, quality, name] if "." in name:
-                return _read(request) or hls.media(stream_id, quality, name)
-            case ["", "api", "streams", stream_id, "master.m3u8"]:
-                return _read(request) or hls.master(stream_id, request)
+            case ["", "api", "streams", stream_id, *rest] if is_media(rest):
+                return _read(request) or self._media(stream_id, rest, request)
             case ["", "health"]:
                 return _read(request) or self._health()
             case ["", "metrics"] if self._metrics is not None:
@@ -120,6 +116,30 @@ class App:
         if page is None:
             raise HttpError(404, "not found")
         return _read(request) or page
+
+    def pass_of(self, request: Request) -> Pass | None:
+        """See `edge.http.messages.Gatekeeper.pass_of`."""
+        return None if self._gate is None else self._gate.pass_of(request)
+
+    def _media(self, stream_id: str, rest: Sequence[str], request: Request) -> Answer:
+        """Answer for what players fetch, behind the gate."""
+        rest, token = split_token(rest)
+        refusal = None if self._gate is None else self._gate.check(stream_id, token, request)
+        if refusal is not None:
+            return refusal
+        hls = self._hls
+        match rest:
+            case ["master.m3u8"]:
+                return hls.master(stream_id, request)
+            case [quality, "playlist.m3u8"]:
+                return hls.playlist(stream_id, quality, request)
+            case [quality, "iframes.m3u8"]:
+                return hls.iframe_playlist(stream_id, quality)
+            case [quality, "ts.m3u8"]:
+                return hls.ts_playlist(stream_id, quality)
+            case [quality, name]:
+                return hls.media(stream_id, quality, name)
+        raise HttpError(404, "not found")
 
     async def _show_metrics(self, _request: Request, _body: bytes) -> Response:
         assert self._metrics is not None

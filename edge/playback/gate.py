@@ -1,6 +1,6 @@
 """The gate: whether a request for media is let in, by what stands in its path.
 
-    {stream}/~TOKEN/{file} --> judge --> until when, or the refusal
+    /api/streams/{id}/~TOKEN/{file} --> judge --> until when, or the refusal
 
 Pure decisions over a key set, with a memory of tokens whose signature was found good: a player asks
 ten times a second, and a signature costs 150 us. Each answer is judged anew by time, stream and
@@ -23,6 +23,7 @@ from typing import Final
 import trio
 
 from edge.guesses import Guesses
+from edge.http.messages import MAX_PASS_S, Pass, Request
 from edge.http.response import Response, error_response
 from edge.playback.tokens import LEEWAY_S, BadToken, Claims, KeySet, UnknownKey
 
@@ -144,16 +145,36 @@ class Gate:
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
 
+    def pass_of(self, request: Request) -> Pass | None:
+        """See `edge.http.messages.Gatekeeper.pass_of`; for tokens that were judged here."""
+        match request.path.split("/"):
+            case ["", "api", "streams", stream_id, *rest]:
+                token = split_token(rest)[1]
+                left_s = (
+                    None if token is None else self.seconds_left(stream_id, token, request.client)
+                )
+                if token is not None and left_s is not None:
+                    until_s = self._steady() + min(left_s, MAX_PASS_S)
+                    return Pass(stream_id, token.encode("ascii"), until_s)
+        return None
 
-def split_token(segments: Sequence[str]) -> tuple[list[str], str | None]:
-    """Take the token out of the segments of a path: ``/api/streams/{id}/~TOKEN/...``.
 
-    Args:
-        segments: Of the whole path, beginning with "".
+def is_media(rest: Sequence[str]) -> bool:
+    """Whether a path behind ``/api/streams/{id}/`` is of what players fetch, token or not."""
+    match rest:
+        case ["master.m3u8"] | [_, "master.m3u8"]:
+            return True
+        case [_, name] | [_, _, name] if "." in name:
+            return len(rest) == 2 or rest[0].startswith(MARK)
+    return False
+
+
+def split_token(rest: Sequence[str]) -> tuple[Sequence[str], str | None]:
+    """Take the token out of the segments of a path behind the stream's id, if one is there.
 
     Returns:
-        The segments without it, and the token; None: there is none there.
+        The segments without it, and the token; None: there is none.
     """
-    if len(segments) > 5 and segments[4].startswith(MARK):
-        return [*segments[:4], *segments[5:]], segments[4][len(MARK) :]
-    return list(segments), None
+    if len(rest) > 1 and rest[0].startswith(MARK):
+        return rest[1:], rest[0][len(MARK) :]
+    return rest, None

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edge.guesses import GUESSES_BURST, Guesses
 from edge.playback import gate as gates
-from edge.playback.gate import Admitted, Gate, Refused, split_token
+from edge.playback.gate import Admitted, Gate, Refused, is_media, split_token
 from edge.playback.tokens import LEEWAY_S, Claims, KeySet, Signer
 
 NOW_S = 1_800_000_000.0
@@ -141,21 +141,30 @@ def test_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "plain", "token"),
+    ("rest", "media", "plain", "token"),
     [
-        ("/api/streams/s/~T/master.m3u8", "/api/streams/s/master.m3u8", "T"),
-        ("/api/streams/s/~T/q/playlist.m3u8", "/api/streams/s/q/playlist.m3u8", "T"),
-        ("/api/streams/s/~/q/x.m4s", "/api/streams/s/q/x.m4s", ""),
-        ("/api/streams/s/q/x.m4s", "/api/streams/s/q/x.m4s", None),
-        ("/api/streams/s/~T", "/api/streams/s/~T", None),
-        ("/api/streams/s/q/~T/x.m4s", "/api/streams/s/q/~T/x.m4s", None),
-        ("/api/streams/~T/s/x.m4s", "/api/streams/~T/s/x.m4s", None),
-        ("/api/streams/s/~T/~U/x.m4s", "/api/streams/s/~U/x.m4s", "T"),
+        ("master.m3u8", True, "master.m3u8", None),
+        ("q/playlist.m3u8", True, "q/playlist.m3u8", None),
+        ("q/x.m4s", True, "q/x.m4s", None),
+        ("~T/master.m3u8", True, "master.m3u8", "T"),
+        ("~T/q/playlist.m3u8", True, "q/playlist.m3u8", "T"),
+        ("~/q/x.m4s", True, "q/x.m4s", ""),
+        ("~T/x.m4s", True, "x.m4s", "T"),
+        ("q/master.m3u8", True, "q/master.m3u8", None),
+        ("a/q/x.m4s", False, "a/q/x.m4s", None),
+        ("q/~T/x.m4s", False, "q/~T/x.m4s", None),
+        ("~T/~U/x.m4s", True, "~U/x.m4s", "T"),
+        ("~T/a/q/x.m4s", False, "a/q/x.m4s", "T"),
+        ("~T", False, "~T", None),
+        ("~T/viewers", False, "viewers", "T"),
+        ("viewers", False, "viewers", None),
+        ("source.flv", False, "source.flv", None),
     ],
 )
-def test_where_a_token_stands(path: str, plain: str, token: str | None) -> None:
-    segments, found = split_token(path.split("/"))
+def test_where_a_token_stands(rest: str, media: bool, plain: str, token: str | None) -> None:
+    segments, found = split_token(rest.split("/"))
     assert ("/".join(segments), found) == (plain, token)
+    assert is_media(rest.split("/")) is media
 
 
 @given(st.text(max_size=80))
