@@ -33,6 +33,7 @@ _ASSETS = {
     "style.css": ("style.css", "text/css; charset=utf-8"),
     "index.js": ("index.js", "text/javascript; charset=utf-8"),
     "watch.js": ("watch.js", "text/javascript; charset=utf-8"),
+    "access.js": ("access.js", "text/javascript; charset=utf-8"),
     "abr.js": ("abr.js", "text/javascript; charset=utf-8"),
     "chat.js": ("chat.js", "text/javascript; charset=utf-8"),
     "record.js": ("record.js", "text/javascript; charset=utf-8"),

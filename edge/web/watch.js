@@ -1,14 +1,16 @@
 // The player: asks whether the stream is live, plays it near the live edge, and starts over when
-// anything breaks. States: connecting, waiting, live, stalled, ended, missing, broken (see `show`).
+// anything breaks. States: connecting, waiting, live, stalled, ended, missing, refused, broken (see `show`).
 //
 // hls.js decides what to load; this page decides the pace (`keepPace`), the moment of a change of quality
 // (`abr.js`) and when to begin again.
 // `window.headrace` is for tests and the curious.
 
 import { timedAbr } from "./abr.js";
+import { Access } from "./access.js";
 import { Presence } from "./presence.js";
 
 const POLL_MS = 2000;
+const REFUSED_MS = 10000; // until it is looked whether a stream has become public
 const RETURN_MS = 500; // the same while a broadcast that broke off may be about to come back
 const RETURN_FOR_MS = 30000;
 const SOON_MS = 300;
@@ -72,6 +74,10 @@ window.headrace = page;
 const presence = new Presence(
   `${base}/viewers`, () => hasPlayed && !video.paused, () => !page.hls, showViewers);
 
+const access = new Access(base, () => {
+  if (page.state !== "live" && page.state !== "stalled") connect();
+});
+let refusedToken = null;
 let following = true; // at the live edge, or wherever the viewer went back to
 let hasPlayed = false;
 let failures = 0;
@@ -83,7 +89,7 @@ let picked = ""; // label of the quality that the viewer chose; "" leaves it to 
 
 const BADGES = {
   connecting: "Connecting", waiting: "Offline", live: "Live", stalled: "Interrupted",
-  ended: "Ended", missing: "Not found", broken: "Error",
+  ended: "Ended", missing: "Not found", refused: "Not public", broken: "Error",
 };
 
 function show(state, message) {
@@ -133,7 +139,7 @@ async function connect() {
   }
   describe(info);
   if (info.status === "live" && info.quality.length > 0) {
-    begin();
+    await enter(info.playback ?? "public");
   } else if (info.status === "live") {
     // Live, but the publisher has sent no picture yet: there is no playlist to ask for.
     show("connecting", "The broadcast is about to begin…");
@@ -143,6 +149,28 @@ async function connect() {
     else show("waiting", "Waiting for the broadcast to begin…");
     again(performance.now() - brokeAt < RETURN_FOR_MS ? RETURN_MS : POLL_MS);
   }
+}
+
+// Begin, if we may watch.
+async function enter(policy) {
+  if (policy === "token" && access.token && access.token === refusedToken) {
+    again(REFUSED_MS); // that was its answer already; an address with another one begins anew
+    return;
+  }
+  try {
+    const refusal = await access.prepare(policy);
+    if (refusal) refuse(refusal);
+    else begin();
+  } catch {
+    show("connecting", "The server cannot say whether you may watch. Trying again…");
+    again(backoff());
+  }
+}
+
+function refuse(message) {
+  stop();
+  show("refused", message);
+  again(REFUSED_MS);
 }
 
 function again(delayMs) {
@@ -159,7 +187,7 @@ function begin() {
   stop();
   if (page.state !== "live") show("connecting", "Connecting…");
   following = true;
-  const source = `${base}/master.m3u8`;
+  const source = `${access.media}/master.m3u8`;
   if (window.Hls?.isSupported()) {
     beginHls(source);
   } else if (video.canPlayType("application/vnd.apple.mpegurl")) {
@@ -175,7 +203,11 @@ function beginHls(source) {
   const abrController = timedAbr(DefaultConfig.abrController);
   // What it asks for says who asks and how it fares (CMCD), by the name of this page's signs of life: one viewer.
   const cmcd = { sessionId: presence.viewerId, contentId: streamId };
-  const hls = new window.Hls({ ...HLS_CONFIG, abrController, cmcd });
+  const xhrSetup = (xhr, url) => {
+    const now = access.rewrite(url);
+    if (now !== url) xhr.open("GET", now, true);
+  };
+  const hls = new window.Hls({ ...HLS_CONFIG, abrController, cmcd, xhrSetup });
   page.hls = hls;
   page.signs = { unasked: Infinity, loaded: 0, loading: null, hasSought: false };
   page.abr = hls.abrController;
@@ -185,6 +217,12 @@ function beginHls(source) {
     page.errors.push({ details: data.details, fatal: data.fatal, at: Date.now() });
     if (page.errors.length > 100) page.errors.shift();
     if (!data.fatal || page.hls !== hls) return;
+    if ([401, 403].includes(data.response?.code)) {
+      refusedToken = access.token;
+      if (page.info.playback === "webhook" && !access.given && failures++ < 2) recover();
+      else refuse(access.token ? "This link has expired, or is not for you." : "This stream is not public.");
+      return;
+    }
     if (data.type === ErrorTypes.MEDIA_ERROR && !mediaRecovered) {
       mediaRecovered = true;
       hls.recoverMediaError();

@@ -331,7 +331,7 @@ async def test_keys_are_kept_up_to_date(autojump_clock: "MockClock") -> None:
 
 
 async def test_nobody_waits_longer_for_keys_than_that(autojump_clock: "MockClock") -> None:
-    keys = RemoteKeys(trio.sleep_forever, lambda _keys: None)  # type: ignore[arg-type] # never
+    keys = RemoteKeys(trio.sleep_forever, lambda _keys: None)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keys.run)
         await keys.wait()
