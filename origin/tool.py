@@ -36,7 +36,7 @@ COMMANDS: Final = {
     "hook": "origin.tools.hooks:hooks",
     "token": "origin.tools.tokens:tokens",
     "openapi": "origin.tools.streams:openapi",
-    "config": "origin.tool_config:config_group",
+    "config": "origin.tools.config:config_group",
     "probe": "origin.tools.probe:probe",
 }
 """Where each is, in the order of the help."""

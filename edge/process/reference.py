@@ -136,8 +136,8 @@ def to_toml(value: Any) -> str:
     """Write a value of a setting as TOML.
 
     Args:
-        value: str, bool, int, finite float, Path, or a list, tuple or struct of these; None only
-            in a struct.
+        value: str, bool, int, finite float, Path, or a list, tuple, dict or struct of these; None
+            only in the last two.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -147,9 +147,10 @@ def to_toml(value: Any) -> str:
         # JSON's strings are TOML's, but for one control character.
         return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, msgspec.Struct):
-        pairs = ((name, getattr(value, name)) for name in value.__struct_fields__)
-        inner = ", ".join(f"{name} = {to_toml(one)}" for name, one in pairs if one is not None)
-        return f"{{ {inner} }}"
+        value = msgspec.structs.asdict(value)
+    if isinstance(value, Mapping):
+        pairs = (f"{name} = {to_toml(one)}" for name, one in value.items() if one is not None)
+        return f"{{ {', '.join(pairs)} }}"
     if isinstance(value, Sequence):
         return f"[{', '.join(map(to_toml, value))}]"
     raise TypeError(f"no setting is a {type(value).__name__}")

@@ -164,5 +164,7 @@ def test_tables_are_written_inline() -> None:
     rungs = (Rung("a", 3), Rung("b"))
     written = tomllib.loads(f"x = {to_toml(rungs)}")
     assert written == {"x": [{"name": "a", "height": 3}, {"name": "b"}]}
+    plain = shown(Sample(rungs=rungs))["rungs"]
+    assert to_toml(plain) == to_toml(rungs)
     with pytest.raises(TypeError, match="no setting is a object"):
         to_toml(object())

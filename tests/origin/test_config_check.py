@@ -285,7 +285,10 @@ def test_what_is_in_force_is_shown_with_its_sources(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "h.toml"
-    file.write_text(f'admin_token = "{TOKEN}"\nladder = "720p"\nslate = "/a b.png"')
+    rungs = '[{ name = "360p", bitrate_kbps = 600 }]'
+    file.write_text(
+        f'admin_token = "{TOKEN}"\nladder = "720p"\nslate = "/a b.png"\nrungs = {rungs}'
+    )
     monkeypatch.setenv("HEADRACE_LADDER", "none")
     assert tool.run(["config", "show", "--config", str(file)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -295,6 +298,7 @@ def test_what_is_in_force_is_shown_with_its_sources(
     assert shown['admin_token = "(hidden)"'] == f"{file}: admin_token"
     assert shown['ladder = "none"'] == "HEADRACE_LADDER"
     assert shown['slate = "/a b.png"'] == f"{file}: slate"
+    assert shown[f"rungs = {rungs}"] == f"{file}: rungs"
     assert shown["window_segments = 15"] == "default"
     assert shown["# https is not set"] == "default"
 

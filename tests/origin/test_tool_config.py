@@ -15,7 +15,7 @@ from edge import config as edge_config
 from edge.process.reference import as_toml, settings_as_toml
 from origin import config as origin_config
 from origin import tool
-from origin.tool_config import edge_entries, origin_entries, settings_page
+from origin.tools.config import edge_entries, origin_entries, settings_page
 from origin.transcode.rungs import RungOverride
 
 ROOT = Path(__file__).parents[2]

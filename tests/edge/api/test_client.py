@@ -23,7 +23,7 @@ from edge.api.keys import KeyRequest
 from edge.backend import CreateStreamRequest, StreamChanges, StreamInfo
 from edge.http.server import serve_http
 from edge.live import LiveStreams
-from origin.tools import hooks, recordings, watching
+from origin.tools import config, hooks, recordings, watching
 
 # httpx nests generators: who stops reading closes the outermost, and the response.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator 'http(x|core):ResourceWarning")
@@ -82,7 +82,7 @@ BUSY = problem(503, "unavailable", Retry_After="1")
 def every_call() -> list[Call[Any]]:
     return [
         value
-        for module in (calls, watching, hooks, recordings)
+        for module in (calls, watching, hooks, recordings, config)
         for value in vars(module).values()
         if isinstance(value, Call)
     ]

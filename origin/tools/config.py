@@ -2,9 +2,12 @@
 
     headrace config reference     what there is to set, as Markdown or as a TOML file to fill in
     headrace config check         what would refuse a start, or is odd; exit code 2 for the former
-    headrace config show          what is in force and where it was given, without secrets
+    headrace config show          what a start would have and where it was given, without secrets
+    headrace config running       what a running origin has, which is asked
+    headrace config reload        have a running origin read its settings again
 
-Settings come from where the servers take them: `origin.config`, and with ``--edge`` `edge.config`.
+Settings of the first three come from where the servers take them: `origin.config`, and with
+``--edge`` `edge.config`.
 
 May import everything of ours.
 """
@@ -21,13 +24,21 @@ import trio
 
 from edge import cli as edge_cli
 from edge import config as edge_config
+from edge.api.calls import Call
 from edge.process import reference
 from edge.process.reference import Entry
 from edge.process.settings import Plan, Survey, is_live, shown, survey
 from edge.process.terminal import EXIT_REFUSED, one_line
 from origin import cli as origin_cli
 from origin import config as origin_config
+from origin.config_api import Configuration
 from origin.config_check import Finding, check_edge, check_origin
+from origin.reload import Outcome
+from origin.tools import show
+from origin.tools.session import Session, asks
+
+GET_CONFIG: Final = Call("getConfig", "GET", "/api/config", Configuration)
+RELOAD_CONFIG: Final = Call("reloadConfig", "POST", "/api/config/reload", Outcome)
 
 MAX_COLUMN: Final = 50
 """Sources stand no further to the right, but for a longer value."""
@@ -130,6 +141,43 @@ def _show(config: Path | None, edge: bool, as_json: bool) -> None:
     width = min(max(map(len, lines)), MAX_COLUMN)
     for name, line in zip(values, lines, strict=True):
         click.echo(f"{line.ljust(width)}  # {found.sources.get(name, 'default')}")
+
+
+@config_group.command("running")
+@asks
+def _running(session: Session) -> None:
+    """Show the settings that a running origin has, and where they were given."""
+    found = session.run(lambda client: client.ask(GET_CONFIG))
+    if session.as_json:
+        show.json(found)
+        return
+    rows = [
+        (
+            one.name,
+            "-" if one.value is None else reference.to_toml(one.value),
+            one.source,
+            "restart" if one.name in found.needs_restart else "",
+        )
+        for one in found.settings
+    ]
+    show.table(("setting", "value", "source", "waits for"), rows)
+
+
+@config_group.command("reload")
+@asks
+def _reload(session: Session) -> None:
+    """Have a running origin read its settings again: all that can change live does, or nothing."""
+    outcome = session.run(lambda client: client.ask(RELOAD_CONFIG))
+    if session.as_json:
+        show.json(outcome)
+        return
+    rows = [
+        (one.name, *("-" if v is None else reference.to_toml(v) for v in (one.before, one.after)))
+        for one in outcome.changed
+    ]
+    show.table(("changed", "before", "after"), rows)
+    for name in outcome.needs_restart:
+        session.hint(f"{name} needs a restart to change")
 
 
 def _survey(config: Path | None, edge: bool) -> Survey[Any]:
