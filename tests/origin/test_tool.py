@@ -550,7 +550,7 @@ def test_the_document_names_no_option_that_is_not_there(run: Run) -> None:
     ("typed", "code", "line"),
     [
         ("stream", 2, "Missing command."),
-        ("strem list", 2, "No such command"),
+        ("frobnicate list", 2, "No such command"),
         ("stream show", 2, "Missing argument 'ID'."),
         ("stream create x", 2, "Missing option '--broadcaster'."),
         ("stream update s1", 2, "name what to change"),
