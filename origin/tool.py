@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "hook": "origin.tools.hooks:hooks",
     "token": "origin.tools.tokens:tokens",
     "openapi": "origin.tools.streams:openapi",
+    "status": "origin.tools.server:status",
     "config": "origin.tools.config:config_group",
     "probe": "origin.tools.probe:probe",
 }

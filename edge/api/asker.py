@@ -27,7 +27,7 @@ from edge.api.calls import Call
 from edge.api.event_reader import EventError, EventReader, ServerEvent
 
 ATTEMPTS: Final = 3
-"""Of one call, the first included."""
+"""Of one call, the first included, if nothing else is said."""
 
 PAUSE_S: Final = 0.25
 """Before the second attempt, some more or less; twice that before the next."""
@@ -95,6 +95,7 @@ class Asker:
         credential: A stream's key or an admin token; None: anybody.
         timeout_s: For a connection, and for each silence within an answer. A call that a server
             holds (a playlist) is none of this client's.
+        attempts: Of one call, the first included.
         transport: Carries the requests; None: httpx's own, which believes the environment about
             proxies and certificates.
 
@@ -108,6 +109,7 @@ class Asker:
         *,
         credential: str | None = None,
         timeout_s: float = 15.0,
+        attempts: int = ATTEMPTS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         try:
@@ -124,6 +126,7 @@ class Asker:
                 raise ApiError(0, "badRequest", "the credential holds what no credential holds")
             headers["Authorization"] = f"Bearer {credential}"
         self.server = server.rstrip("/")
+        self._attempts = attempts
         self._http = httpx.AsyncClient(
             headers=headers, timeout=timeout_s, transport=transport, follow_redirects=False
         )
@@ -223,7 +226,7 @@ class Asker:
     async def _attempt(self, request: httpx.Request, can_repeat: bool) -> bytes:
         """Send a request until it is answered, as often as it may be."""
         was_sent = False
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, self._attempts + 1):
             try:
                 async with self._open(request) as response:
                     return await _read(response)
@@ -238,7 +241,7 @@ class Asker:
             )
             wait_s = PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
             wait_s = max(wait_s, error.retry_after_s or 0.0)
-            if attempt == ATTEMPTS or not may_repeat or wait_s > MAX_WAIT_S:
+            if attempt == self._attempts or not may_repeat or wait_s > MAX_WAIT_S:
                 raise error
             await trio.sleep(wait_s)
         raise AssertionError("not reached")

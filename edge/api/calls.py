@@ -19,7 +19,7 @@ from edge.api.streams import StreamList, StreamPage
 from edge.audience.api import StreamQuality, ViewerFigures, ViewerHistory
 from edge.backend import CreatedStream, MarkerInfo, StreamInfo, StreamSettings
 from edge.chat.rows import AuditPage, BanList, ChatMessages, ChatToken, Done, ModeratorList
-from edge.http.rows import Alive
+from edge.http.rows import Alive, Ready
 from edge.playback.api import PlaybackInfo, PlaybackSet, PlaybackToken
 from edge.relays import RelaysInfo
 
@@ -87,5 +87,6 @@ LIST_MODERATORS: Final = Call("listModerators", "GET", f"{_CHAT}/moderators", Mo
 ADD_MODERATOR: Final = Call("addModerator", "PUT", f"{_CHAT}/moderators/{{userId}}", Done)
 REMOVE_MODERATOR: Final = Call("removeModerator", "DELETE", f"{_CHAT}/moderators/{{userId}}", Done)
 LIST_AUDIT: Final = Call("listAudit", "GET", f"{_CHAT}/audit", AuditPage)
+GET_READY: Final = Call("getReady", "GET", "/ready", Ready)
 GET_ALIVE: Final = Call("getAlive", "GET", "/health", Alive)
 STREAM_EVENTS: Final = Call("streamEvents", "GET", f"{_ONE}/events", type(None))

@@ -52,7 +52,7 @@ from edge.chat.rows import (
     ModeratorList,
     RoomChanges,
 )
-from edge.http.rows import Alive
+from edge.http.rows import Alive, Ready
 from edge.playback import api as playback
 from edge.playback.api import PlaybackInfo, PlaybackRequest, PlaybackSet, PlaybackToken
 from edge.relays import RelaysInfo, RelaysRequest
@@ -205,6 +205,10 @@ class Client(Asker):
     ) -> PlaybackToken:
         """Get a token to watch a stream."""
         return await self.ask(calls.CREATE_PLAYBACK_TOKEN, wanted, streamId=stream_id)
+
+    async def get_ready(self) -> Ready:
+        """Say whether the process should get new viewers and publishers; 503 if not."""
+        return await self.ask(calls.GET_READY)
 
     async def get_alive(self) -> Alive:
         """Say whether the process runs."""

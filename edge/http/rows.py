@@ -66,13 +66,21 @@ def player_operations() -> Sequence[Operation]:
     one = "/api/streams/{streamId}"
     quality = f"{one}/{{quality}}"
     playlist = partial(
-        Operation, method="GET", handler=None, tag="playlists and media", media_type=PLAYLIST
+        Operation,
+        method="GET",
+        handler=None,
+        tag="playlists and media",
+        media_type=PLAYLIST,
+        errors=(401, 403, 429),
     )
     media = partial(playlist, media_type="video/mp4")
     return (
         playlist(
             name="getMaster", path=f"{one}/master.m3u8", query=MasterQuery,
-            summary="The multivariant playlist", description="404 while the stream is not live.",
+            summary="The multivariant playlist",
+            description="404 while the stream is not live. Of a stream that not everybody may "
+            "watch it is asked for as `/api/streams/{streamId}/~TOKEN/master.m3u8`, and all that "
+            "it names likewise; see `createPlaybackToken`.",
         ),
         playlist(
             name="getPlaylist", path=f"{quality}/playlist.m3u8", query=Directives,

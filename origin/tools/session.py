@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import click
 import trio
 
+from edge.api.asker import ATTEMPTS
 from edge.api.client import ApiError, Client
 from origin.tools import show
 from origin.tools.errors import EXIT_FAILED, EXIT_REFUSED, ToolError
@@ -50,15 +51,15 @@ class Session:
     def __repr__(self) -> str:
         return f"Session({self.server!r})"
 
-    def run(self, main: Callable[[Client], Awaitable[T]]) -> T:
-        """Ask the server.
+    def run(self, main: Callable[[Client], Awaitable[T]], *, attempts: int = ATTEMPTS) -> T:
+        """Ask the server; `attempts` times, where that does no harm.
 
         Raises:
             ToolError: It failed.
         """
 
         async def asking() -> T:
-            async with Client(self.server, credential=self.credential) as client:
+            async with Client(self.server, credential=self.credential, attempts=attempts) as client:
                 return await main(client)
 
         try:

@@ -456,6 +456,13 @@ PLAIN: list[tuple[str, str, Any, Any, list[str]]] = [
         },
         ["max_height  0       720"],
     ),
+    (
+        "status",
+        "GET /ready",
+        None,
+        {"status": "ready", "checks": {"store": {"ok": True}, "disk": {"ok": True}}},
+        ["ready\n", "store  ok     -"],
+    ),
     ("openapi", "GET /api/openapi.json", None, {"openapi": "3.1.1"}, ['{"openapi": "3.1.1"}']),
 ]
 

@@ -177,6 +177,14 @@ async def test_what_does_no_harm_is_asked_again(
         assert len({one.headers.get("idempotency-key") for one in script.asked}) == 1
 
 
+async def test_who_wants_to_know_at_once_asks_once() -> None:
+    script = Script(BUSY)
+    async with Client(SERVER, attempts=1, transport=script) as client:
+        with pytest.raises(ApiError, match="that is how it is"):
+            await client.get_ready()
+    assert len(script.asked) == 1
+
+
 async def test_a_creation_is_named_and_another_has_another_name(autojump_clock: MockClock) -> None:
     created = json_of(
         {"id": "s", "title": "t", "status": "idle", "broadcasterId": "b", "streamKey": "k"}, 201

@@ -124,7 +124,7 @@ async def test_a_hooks_life(autojump_clock: MockClock) -> None:
         {"url": "http://a b/"},
         {"url": "http://host:99999/"},
         {"events": []},
-        {"events": ["strem.live"]},
+        {"events": ["nothing.live"]},
         {"events": ["stream"]},
         {"streamId": "S"},
         {"description": "x" * 201},
