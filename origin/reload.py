@@ -139,6 +139,9 @@ class Reloading:
         except ConfigError as error:
             log.error("configuration not taken, nothing has changed", reason=str(error))
             return
+        except Exception:  # a bug of ours: it must not end what is being broadcast
+            log.exception("reload failed")
+            return
         log_outcome(outcome)
 
 

@@ -15,6 +15,8 @@ import rtmp_publishers as wire
 import structlog
 import trio
 from certificates import make_pair
+from hypothesis import given
+from hypothesis import strategies as st
 from media_clips import ClipSpec, make_clip
 from structlog.testing import capture_logs
 
@@ -38,6 +40,7 @@ class Rig:
         self.next = Settings(**settings)
         self.told: list[tuple[str, Settings]] = []
         self.refuses = ""
+        self.prepare_fails = False
         self.reloading = Reloading(self.next, {"http": "a: http"}, self._load)
         self.reloading.tell(
             [
@@ -52,6 +55,8 @@ class Rig:
         return self.next, {"stale_s": "b: stale_s"}
 
     def _prepare(self, who: str, settings: Settings) -> Commit:
+        if self.prepare_fails:
+            raise ZeroDivisionError
         if who == self.refuses:
             raise ConfigError(f"{who} refuses")
         return lambda: self.told.append((who, settings))
@@ -96,12 +101,74 @@ def test_whoever_refuses_refuses_for_all() -> None:
     assert [who for who, _ in rig.told] == ["log", "ingest", "always"]
 
 
+def test_a_bug_in_a_part_does_not_end_the_process() -> None:
+    rig = Rig()
+    rig.prepare_fails = True
+    with capture_logs() as logs:
+        rig.reloading.reload_and_log()
+        rig.prepare_fails = False
+        rig.reloading.reload_and_log()
+    assert [line["event"] for line in logs] == ["reload failed", "configuration taken"]
+
+
 def test_what_stays_and_what_is_new_must_fit_together() -> None:
     """The file is right as a whole; with what a restart would change it is not yet."""
     rig = Rig(tls_certificate=Path("c"), tls_key=Path("k"), https="127.0.0.1:0")
     outcome = rig.reload(tls_certificate=None, tls_key=None, https=None)
     assert outcome == Outcome((), ("https", "tls_certificate", "tls_key"))
     assert rig.reloading.settings.tls_certificate == Path("c")
+
+
+CHANGES: dict[str, list[Any]] = {
+    "log_level": ["error", "debug"],
+    "stale_s": [1.0, 3.0],
+    "max_height": [720, 1080],
+    "health_min_fps": [0.0, 30.0],
+    "http": ["127.0.0.1:1", "127.0.0.1:2"],
+    "window_segments": [6, 20],
+    "data": [Path("a"), Path("b")],
+}
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.fixed_dictionaries(
+                {}, optional={name: st.sampled_from(values) for name, values in CHANGES.items()}
+            ),
+            st.sampled_from(["", "", "log", "ingest", "always"]),
+        ),
+        max_size=8,
+    )
+)
+def test_whatever_comes_a_reload_is_whole_or_nothing(
+    steps: list[tuple[dict[str, Any], str]],
+) -> None:
+    rig = Rig()
+    for changes, rig.refuses in steps:
+        before, told = rig.reloading.settings, len(rig.told)
+        try:
+            outcome = rig.reload(**changes)
+        except ConfigError:
+            assert rig.refuses
+            assert (rig.reloading.settings, len(rig.told)) == (before, told)
+            continue
+        after = rig.reloading.settings
+        for name in before.__struct_fields__:
+            wanted = rig.next if name in LIVE_NAMES else Settings()
+            assert getattr(after, name) == getattr(wanted, name)
+        waiting = {
+            name
+            for name in before.__struct_fields__
+            if getattr(after, name) != getattr(rig.next, name)
+        }
+        assert set(outcome.needs_restart) == waiting
+        assert {change.name for change in outcome.changed} == {
+            name
+            for name in before.__struct_fields__
+            if getattr(after, name) != getattr(before, name)
+        }
+        assert all(settings is after for _, settings in rig.told[told:])
 
 
 def test_secrets_are_in_no_outcome() -> None:
