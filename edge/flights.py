@@ -22,6 +22,7 @@ import trio
 
 from edge.http.messages import OUR_FAULT
 from edge.http.response import Response, error_response
+from edge.process.log import start_apart
 from edge.table import Gate
 
 _logger = structlog.get_logger(__name__)
@@ -97,7 +98,7 @@ class Flights:
             self._groups[group] += 1
         flight = Flight(target, trio.current_time() + timeout_s, group)
         self._flights[target] = flight
-        self.nursery.start_soon(self._fly, target, flight, fetch)
+        start_apart(self.nursery, self._fly, target, flight, fetch)
         return flight
 
     async def _fly(

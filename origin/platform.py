@@ -21,6 +21,7 @@ from edge.audience.api import Audience
 from edge.backend import Backend
 from edge.events import EventBus
 from edge.guesses import Guesses
+from edge.process.log import start_apart
 from origin.access import KeyWatch, OriginAccess
 from origin.broadcast import Broadcasts
 from origin.config_api import ConfigApi
@@ -134,7 +135,7 @@ class Platform:
             self._publish_hook.retire()
         self._publish_hook = hook
         if hook is not None:
-            self._nursery.start_soon(hook.run)
+            start_apart(self._nursery, hook.run)
 
     async def drain(self) -> None:
         """Return when recordings are whole, and all that has happened is stored for webhooks; the

@@ -125,6 +125,7 @@ class Http2Connection:
 
         Nothing but cancellation leaves: a peer's faults are answered, ours are logged.
         """
+        structlog.contextvars.bind_contextvars(connection=self.id)
         try:
             async with trio.open_nursery() as nursery:
                 self._idle_since_s = trio.current_time()

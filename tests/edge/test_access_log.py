@@ -8,6 +8,7 @@ import trio
 import trio.testing
 from h2_peer import CANCEL, H2Peer
 from hyperframe.frame import RstStreamFrame
+from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 from trio.testing import MockClock, memory_stream_pair
 
@@ -107,10 +108,13 @@ class App:
 
     def __init__(self) -> None:
         self.gate: Gate[str] = Gate({}, "key")
+        self.contexts: list[dict[str, Any]] = []
+        """What a line of the log would be bound to in handlers."""
 
     def route(self, request: Request) -> Answer:
         async def think(_request: Request, _body: bytes) -> Response:
             await trio.sleep(0.5)
+            self.contexts.append(get_contextvars())
             return make_response(200, (b"thought",))
 
         async def take(stream: trio.abc.Stream, received: bytes) -> None:
@@ -147,8 +151,9 @@ async def test_a_connection_tells_what_became_of_a_request(
 ) -> None:
     found: list[Served] = []
     ours, theirs = memory_stream_pair()
+    app = App()
     connection = HttpConnection(
-        theirs, App(), settings=HttpSettings(), date=DateLine(), tell=found.append
+        theirs, app, settings=HttpSettings(), date=DateLine(), tell=found.append
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.run)
@@ -159,6 +164,8 @@ async def test_a_connection_tells_what_became_of_a_request(
     if told is None:
         assert found == []
         return
+    assert all(context["connection"] == connection.id for context in app.contexts)
+    assert len(app.contexts) == ("/call" in head)
     (one,) = found
     assert (one.status, one.size_bytes, one.was_held) == (told[0], told[1], told[3])
     assert one.took_s == pytest.approx(told[2])
@@ -185,8 +192,9 @@ async def test_who_leaves_is_told_of_and_who_never_asks_is_not(autojump_clock: M
 async def test_over_http2_each_request_is_told_of_once(autojump_clock: MockClock) -> None:
     found: list[Served] = []
     ours, theirs = memory_stream_pair()
+    app = App()
     connection = Http2Connection(
-        theirs, App(), settings=HttpSettings(), date=DateLine(), tell=found.append
+        theirs, app, settings=HttpSettings(), date=DateLine(), tell=found.append
     )
     client = H2Peer(ours)
     async with trio.open_nursery() as nursery:
@@ -212,3 +220,4 @@ async def test_over_http2_each_request_is_told_of_once(autojump_clock: MockClock
     ]
     assert {(one.http, one.connection) for one in found} == {("2", connection.id)}
     assert found[2].took_s == pytest.approx(0.5)
+    assert [context["connection"] for context in app.contexts] == [connection.id]
