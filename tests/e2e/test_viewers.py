@@ -63,3 +63,23 @@ def test_pages_are_counted_once_wherever_they_are(viewers: Viewers, tmp_path: Pa
         figures = origin.get(f"/api/streams/{stream_id}/viewers").json()
         assert figures["peak"] in (3, 4)  # a page that is loaded again may be two for an instant
         assert figures["watchMinutes"] > 0
+
+
+def test_what_was_watched_outlives_the_process(tmp_path: Path) -> None:
+    with running_origin(tmp_path) as origin:
+        stream = origin.create_stream("kept")
+        path = f"/api/streams/{stream.id}"
+        assert origin.post(f"{path}/start", {}, token=stream.key).status == 200
+        for name in ("viewer-1", "viewer-2"):
+            assert origin.post(f"{path}/viewers", {"viewerId": name}).status == 200
+        shown = origin.call("GET", f"{path}/viewers/broadcasts", token=stream.key).json()
+        (running,) = shown["broadcasts"]
+        assert (running["peak"], running["endedAt"]) == (2, None)
+    with running_origin(tmp_path) as origin:
+        origin.secrets.add(stream.key)
+        shown = origin.call("GET", f"{path}/viewers/broadcasts", token=stream.key).json()
+        (over,) = shown["broadcasts"]
+        assert over["startedAt"] == running["startedAt"]
+        assert over["peak"] == 2
+        assert over["endedAt"] > over["startedAt"]
+        assert origin.get(f"{path}/viewers").json()["count"] == 0

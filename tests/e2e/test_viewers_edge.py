@@ -143,3 +143,24 @@ def test_pages_bare_players_and_a_mix_behind_one_address(viewers: Viewers, tmp_p
         figures = origin.get(f"/api/streams/{stream_id}/viewers").json()
         print(figures, flush=True)
         assert near(40, exact=13)(figures["peak"])
+
+
+@pytest.mark.hard_cap(120)
+def test_an_edge_above_an_edge_is_nobody_and_counts_nobody_twice(tmp_path: Path) -> None:
+    with running_origin(tmp_path, "--demo") as origin:
+        env = {"HEADRACE_UPSTREAM_TOKEN": origin.create_token(["edge"])}
+        stream_id = origin.child.wait_for_log(r"http://\S+/watch/([^\s\"]+)", timeout_s=15).group(1)
+        counter = Counter(origin, stream_id)
+        with (
+            running_edge(tmp_path, origin.url(""), workers=2, env=env, name="shield") as shield,
+            running_edge(tmp_path, shield.url(""), workers=2, env=env) as edge,
+            bare_players(tmp_path) as players,
+        ):
+            for number, at in enumerate((origin.http, shield.http, edge.http)):
+                agent = f"Player/{number}"
+                players.begin(agent, Crowd("blocking", 4, at, stream_id, agent=agent))
+                players.begin(f"named {agent}", Crowd("named", 1, at, stream_id, agent=agent))
+            counter.wait("twelve bare players and three with names", near(12, exact=3), IN_S)
+            counter.hold("fifteen players", near(12, exact=3))
+            shield.stop()  # and with it all behind it
+            counter.wait("those of the origin are left", near(4, exact=1), OUT_S)
