@@ -23,5 +23,6 @@ or `av`.
     cache.py playlists.py      what it keeps; lifetimes.py: until when
     flights.py                 one request upstream for all who wait
     prefetch.py outline.py     what to ask for next
+    playback/    who may watch: tokens, the gate before media, the program that is asked
     upstream.py upstream_lanes.py relay.py   whom, how, and their answers as ours
 """

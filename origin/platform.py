@@ -107,7 +107,7 @@ class Platform:
                 *HealthApi(health, live_events).operations,
                 *HooksApi(self.hooks).operations,
                 *playback.operations,
-                *_recordings(recorder, store),
+                *_recordings(recorder, store, playback),
                 *ConfigApi(reloading).operations,
             ],
         )
@@ -157,7 +157,10 @@ class Platform:
             )
 
 
-def _recordings(recorder: Recorder | None, store: SqliteStore) -> Sequence[Operation]:
+def _recordings(
+    recorder: Recorder | None, store: SqliteStore, playback: OriginPlayback
+) -> Sequence[Operation]:
     if recorder is None:
         return ()
-    return RecordingsApi(recorder, store.recordings, store.access.list_playback).operations
+    protected = store.access.list_playback
+    return RecordingsApi(recorder, store.recordings, protected, playback.gate).operations

@@ -68,9 +68,14 @@ class ApiRouter:
                 raise ValueError(f"{operation.method} {operation.path} is there twice")
             methods[operation.method] = operation
 
-    def route(self, request: Request) -> Answer | None:
-        """Find the operation of a request; None: the path is not one of ours."""
-        segments = tuple(request.path.split("/"))
+    def route(self, request: Request, path: str | None = None) -> Answer | None:
+        """Find the operation of a request; None: the path is not one of ours.
+
+        Args:
+            request: The request.
+            path: Its path without what the application has taken out of it; None: as it is.
+        """
+        segments = tuple((request.path if path is None else path).split("/"))
         methods = self._find(segments)
         if methods is None:
             return None

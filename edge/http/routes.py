@@ -25,7 +25,7 @@ from edge.http.response import (
 )
 from edge.http.rows import HEALTH, METRICS, READY, Alive, player_operations
 from edge.live import LiveStreams
-from edge.playback.gate import is_media, split_token
+from edge.playback.gate import MARK, is_media, split_token
 from edge.playback.media import MediaGate
 from edge.process.terminal import program_version
 from edge.web import Pages
@@ -106,6 +106,11 @@ class App:
                 return _read(request) or self._ready()
             case ["", "watch", _]:
                 return _read(request) or self._pages.watch
+            case ["", "api", "recordings", recording, token, *rest] if (
+                token.startswith(MARK) and rest and self._router is not None
+            ):
+                path = "/".join(("/api/recordings", recording, *rest))
+                return self._router.route(request, path) or _missing()
         document = self._documents.get(request.path)
         if document is not None:
             return _read(request) or document
@@ -166,6 +171,10 @@ def _documents(operations: Sequence[Operation], pages: Pages) -> dict[str, Respo
         "/api": page,
         "/api/": page,
     }
+
+
+def _missing() -> Response:
+    return error_response(404, "not found")
 
 
 def _read(request: Request) -> Response | None:

@@ -23,8 +23,8 @@ from typing import Final
 import trio
 
 from edge.guesses import Guesses
-from edge.http.messages import MAX_PASS_S, Pass, Request
-from edge.http.response import Response, error_response
+from edge.http.messages import MAX_PASS_S, HttpError, Pass, Request, error_answer
+from edge.http.response import Response
 from edge.playback.tokens import LEEWAY_S, BadToken, Claims, KeySet, UnknownKey
 
 MAX_KNOWN: Final = 20_000
@@ -32,16 +32,6 @@ MAX_KNOWN: Final = 20_000
 
 MARK: Final = "~"
 """What a segment of a path begins with if a token follows."""
-
-NEEDED: Final = error_response(
-    401,
-    "this stream needs a playback token",
-    code="tokenNeeded",
-    extra={"WWW-Authenticate": "Bearer"},
-)
-_TOO_MANY: Final = error_response(
-    429, "too many wrong playback tokens from your address", extra={"Retry-After": "5"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +46,25 @@ class Admitted:
 class Refused:
     """May not."""
 
-    answer: Response
-    """To who asked."""
+    error: HttpError
+    """For who asked."""
     is_unknown_key: bool = False
     """The key that the token names may be one that has come meanwhile."""
+
+    @property
+    def answer(self) -> Response:
+        """The error as a response."""
+        return error_answer(self.error)
+
+
+def _needed() -> HttpError:  # a new one each time: what is raised keeps what it has passed through
+    return HttpError(
+        401, "this stream needs a playback token", code="tokenNeeded", WWW_Authenticate="Bearer"
+    )
+
+
+NEEDED: Final = error_answer(_needed())
+"""To who shows none."""
 
 
 class Gate:
@@ -110,21 +115,21 @@ class Gate:
             client: Their IP address, as far as it is known; else "".
         """
         if token is None:
-            return Refused(NEEDED)
+            return Refused(_needed())
         claims = self._known.get(token)
         try:
             if claims is None:
                 if not self._guesses.may_try(client, self._steady()):
-                    return Refused(_TOO_MANY)
+                    text = "too many wrong playback tokens from your address"
+                    return Refused(HttpError(429, text, Retry_After="5"))
                 claims = self._keys.verify(token)
             self._remember(token, claims)
             claims.check(stream_id=stream_id, address=client, now_s=self._clock())
         except BadToken as error:
             if error.is_guess:
                 self._guesses.note_wrong(client, self._steady())
-            return Refused(
-                error_response(403, str(error), code=error.code), isinstance(error, UnknownKey)
-            )
+            refusal = HttpError(403, str(error), code=error.code)
+            return Refused(refusal, isinstance(error, UnknownKey))
         return Admitted(claims.exp + LEEWAY_S)
 
     def seconds_left(self, stream_id: str, token: str, client: str) -> float | None:

@@ -1,7 +1,8 @@
 """The operations on recordings: listed, described, watched, downloaded, deleted.
 
 A recording is as public as its stream: of one that not everybody may watch (`protected`), nothing
-is seen without a key of it or an admin token. What is served never changes, so caches may keep it.
+is seen without a key of it, an admin token, or a playback token in the path
+(`/api/recordings/{id}/~TOKEN/...`). What is served never changes, so caches may keep it.
 
 Bounds: the texts of `MAX_TEXTS` recordings are kept; an index is read for each other one.
 
@@ -29,6 +30,7 @@ from edge.errors import Unavailable, WrongKey
 from edge.hls_response import PLAYLIST_TYPE
 from edge.http.messages import HttpError, Request
 from edge.http.response import Response, json_response, make_response
+from edge.playback.gate import MARK, Gate, Refused
 from origin.recording.index import MAX_FILES, MediaFile
 from origin.recording.mp4 import part_index
 from origin.recording.playlist import render_master, render_recording
@@ -120,6 +122,7 @@ class RecordingsApi:
         recorder: Has the media.
         recordings: The index.
         protected: Gives the streams that not everybody may watch; raises `StoreError`.
+        gate: Judges playback tokens; None: none admits.
     """
 
     def __init__(
@@ -127,7 +130,9 @@ class RecordingsApi:
         recorder: Recorder,
         recordings: RecordingStore,
         protected: Callable[[], Awaitable[Container[str]]],
+        gate: Gate | None = None,
     ) -> None:
+        self._gate = gate
         self._recorder = recorder
         self._recordings = recordings
         self._protected = protected
@@ -141,8 +146,8 @@ class RecordingsApi:
         every, one = "/api/recordings", "/api/recordings/{recordingId}"
         tag = "recordings"
         public = (
-            "Of a stream that not everybody may watch, it needs a key of it or an admin token with "
-            "the scope `read`."
+            "Of a stream that not everybody may watch, it needs a key of it, an admin token with "
+            "the scope `read`, or a playback token behind the recording's id (`~TOKEN`)."
         )
         refusals = (401, 403, 404, 409, 429)
         return (
@@ -302,6 +307,11 @@ class RecordingsApi:
             raise _no_such()
         is_public = recording.stream_id not in await self._ask_store(self._protected)
         if not is_public and not _may_read(asked, recording.stream_id):
+            if self._gate is not None and (token := _token_in(asked.request)) is not None:
+                verdict = self._gate.judge(recording.stream_id, token, asked.request.client)
+                if isinstance(verdict, Refused):
+                    raise verdict.error
+                return recording, False
             if asked.principal.scopes:
                 raise HttpError(403, "this token lacks the scope 'read'")
             raise WrongKey
@@ -359,6 +369,13 @@ def _may_read(asked: Asked, stream_id: str) -> bool:
 
 def _no_such() -> HttpError:
     return HttpError(404, "no such recording", code="noSuchRecording")
+
+
+def _token_in(request: Request) -> str | None:
+    """The playback token in a path, if one is there."""
+    segments = request.path.split("/")
+    is_there = len(segments) > 4 and segments[4].startswith(MARK)
+    return segments[4][len(MARK) :] if is_there else None
 
 
 def _playlist_response(text: bytes, is_public: bool) -> Response:

@@ -162,6 +162,17 @@ def test_a_policy_changes_while_live(show: Show) -> None:
             what="it is public",
         )
     token = show.mint()
+    init = next(path for path in show.media(token) if "init-" in path)
+    clients = {address: HttpClient(address) for address in show.places()}
+
+    def statuses(address: str) -> set[int]:
+        """On one connection that stays: the reactor has it, and what it has served before."""
+        root = f"/api/streams/{show.stream.id}"
+        return {clients[address].get(f"{root}/{path}").status for path in (playlist, init)}
+
+    for address in show.places():
+        for _ in range(3):
+            assert statuses(address) == {200}
     stop = threading.Event()
 
     def watch() -> None:  # somebody with a token goes on watching, so the edge hears of it
@@ -174,15 +185,17 @@ def test_a_policy_changes_while_live(show: Show) -> None:
     try:
         for policy, status in (("token", 401), ("public", 200)):
             show.set(policy)
-            assert show.ask(show.origin.http, playlist).status == status, "at once"
+            assert statuses(show.origin.http) == {status}, "at once"
             wait_until(
-                lambda status=status: show.ask(show.edge.http, playlist).status == status,  # type: ignore[misc]
+                lambda status=status: statuses(show.edge.http) == {status},  # type: ignore[misc]
                 timeout_s=HOLDS_S,
                 what=f"{policy} holds at the edge",
             )
     finally:
         stop.set()
         watcher.join()
+        for client in clients.values():
+            client.close()
 
 
 @pytest.mark.hard_cap(90)

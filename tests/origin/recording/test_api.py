@@ -19,6 +19,11 @@ from edge.events import EventBus
 from edge.guesses import Guesses
 from edge.http.messages import Call, HandOver, HttpError, Request
 from edge.http.representation import represent
+from edge.http.response import Response
+from edge.http.routes import App
+from edge.live import LiveStreams
+from edge.playback.gate import Gate
+from edge.playback.tokens import Claims, KeySet, Signer
 from origin.access import OriginAccess
 from origin.recording import api as api_module
 from origin.recording import send_file
@@ -32,6 +37,7 @@ ADMIN = "admin_0123456789abcdef"
 NOW_S = 1_800_000_000.0
 NOBODY = "0" * 12
 INIT = b"init-0|"
+SIGNER = Signer(bytes(range(32)))
 
 
 class NoShift:
@@ -75,7 +81,9 @@ class House:
             guesses=self.guesses,
             is_live=lambda _stream_id: False,
         )
-        api = RecordingsApi(self.recorder, store.recordings, store.access.list_playback)
+        gate = Gate(self.guesses, KeySet({SIGNER.kid: SIGNER.public_key}), clock=lambda: NOW_S)
+        protected = store.access.list_playback
+        api = RecordingsApi(self.recorder, store.recordings, protected, gate)
         self.router = ApiRouter(access, api.operations)
         self.made = 0
 
@@ -121,7 +129,8 @@ class House:
             (name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()
         ]
         request = Request(method, path, fields)
-        found = self.router.route(request)
+        app = App(live=LiveStreams(), router=self.router) if "/~" in path else self.router
+        found = app.route(request)
         try:
             if isinstance(found, Call):
                 answer = represent(await found.handler(request, b""), request)
@@ -521,3 +530,42 @@ async def test_a_store_that_fails_is_said_so(house: House, monkeypatch: pytest.M
         monkeypatch.setattr(house.store.recordings, name, fail)
     for path in ("", *(f"/{recording_id}{name}" for name in READS)):
         assert (await house.ask(f"/api/recordings{path}")).status == 503
+
+
+# -- playback tokens
+
+
+def mint(stream_id: str, **claims: Any) -> str:
+    said: dict[str, Any] = {"sub": stream_id, "exp": NOW_S + 60, **claims}
+    return SIGNER.mint(Claims(**said))
+
+
+async def test_a_playback_token_shows_a_recording_and_no_other(house: House) -> None:
+    stream_id, key = await house.stream(is_public=False)
+    other_id, _ = await house.stream(is_public=False)
+    one = f"/api/recordings/{await house.record(stream_id)}"
+    token = mint(stream_id)
+    paths = ["master.m3u8", "source/playlist.m3u8", "download.mp4", "media-0.mp4"]
+    for path in paths:
+        shown = await house.ask(f"{one}/~{token}/{path}")
+        assert (shown.status, shown.body) == (
+            200,
+            (await house.ask(f"{one}/{path}", token=key)).body,
+        )
+        assert shown.fields["cache-control"] == "no-store"
+        assert (await house.ask(f"{one}/{path}")).status == 401
+        for wrong in ("x", mint(other_id), mint(stream_id, exp=NOW_S - 60)):
+            assert (await house.ask(f"{one}/~{wrong}/{path}")).status == 403
+    part = await house.ask(f"{one}/~{token}/{paths[-1]}", range="bytes=0-3")
+    assert part.status == 206
+    app = App(live=LiveStreams(), router=house.router)
+    for method, rest, status in (("DELETE", "x", 405), ("GET", "a/b", 404), ("GET", "~x/y", 404)):
+        answer = app.route(Request(method, f"{one}/~{token}/{rest}"))
+        assert isinstance(answer, Response)
+        assert answer.status == status
+
+
+async def test_a_public_recording_takes_any_token(house: House) -> None:
+    stream_id, _ = await house.stream()
+    one = f"/api/recordings/{await house.record(stream_id)}"
+    assert (await house.ask(f"{one}/~x/master.m3u8")).status == 200
