@@ -197,8 +197,8 @@ class Audience:
     ) -> None:
         """See `edge.audience.gathering.Listener.on_player`."""
         now_s = trio.current_time()
-        self._counts.notice(stream_id, key, network, now_s, unnamed=unnamed)
-        self._quality.add(stream_id, key, sample, now_s)
+        if self._counts.notice(stream_id, key, network, now_s, unnamed=unnamed):
+            self._quality.add(stream_id, key, sample, now_s)
 
     def on_bare(self, stream_id: str, key: str, network: str, *, blocking: int, plain: int) -> None:
         """See `edge.audience.gathering.Listener.on_bare`."""

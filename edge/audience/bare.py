@@ -2,7 +2,7 @@
 
 The rates of one bucket (`edge.audience.cadence`) add up over the processes that tell of it: a
 player's connections may end in several. A bucket that anything comes from is one player at least,
-and `MAX_PER_BUCKET` at most.
+and a network `MAX_PER_NETWORK` at most.
 
 Sans-IO; time is an argument. Bounds: `MAX_RATES` in all; what is not told again within `TOLD_S` is
 gone. May import: `edge.audience.cadence`.
@@ -20,8 +20,8 @@ TOLD_S: Final = 7.5
 MAX_RATES: Final = 50_000
 """In all; what was told longest ago goes first. Some 20 MB."""
 
-MAX_PER_BUCKET: Final = 2_000
-"""Players: a stadium behind one address, as for pages."""
+MAX_PER_NETWORK: Final = 2_000
+"""Bare players of a stream: a stadium behind one address, as for pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,9 @@ class BareCounts:
             sums[key] += one.blocking_per_s * pace.part_s + one.plain_per_s * pace.target_s
             networks[key] = one.network
         for key, players in sums.items():
-            counts[networks[key]] += min(MAX_PER_BUCKET, max(1, round(players)))
+            counts[networks[key]] += max(1, round(players))
+        for network, count in counts.items():
+            counts[network] = min(MAX_PER_NETWORK, count)
         return counts
 
     def forget(self, stream_id: str) -> None:

@@ -12,17 +12,21 @@ five seconds old and zero at ten. Triangles of the width of their distance add u
 the same wherever in their rhythm one looks. That is the price: a player counts fully after ten
 seconds, and is gone ten seconds after its last request.
 
-Sans-IO; time is an argument. Bounds: `MAX_BUCKETS`, who was heard of longest ago goes first; a
-bucket holds a note for each half second of twelve. Imports nothing of ours.
+Sans-IO; time is an argument. Bounds: `MAX_BUCKETS`, who was heard of longest ago goes first;
+`MAX_KINDS`; a bucket holds a note for each half second of twelve. Imports nothing of ours.
 """
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 MAX_BUCKETS: Final = 16_384
 """In a process, of all streams: some 30 MB. `Cadences.rates` costs some 10 us for each."""
+
+MAX_KINDS: Final = 64
+"""Of players in one network, of one stream; all that are more are one. A User-Agent is a text of
+the client's own, and must not make others lose their place."""
 
 BLOCKING_SPREAD_S: Final = 5.0
 """From one note of a player that blocks to the next."""
@@ -70,6 +74,7 @@ class Cadences:
 
     def __init__(self) -> None:
         self._buckets: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
+        self._kinds: Counter[tuple[str, str]] = Counter()  # buckets by stream and network
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -94,13 +99,17 @@ class Cadences:
             plain: The others.
             now_s: The time.
         """
-        bucket = self._buckets.get((stream_id, key))
+        found = stream_id, key
+        if found not in self._buckets and self._kinds[stream_id, network] >= MAX_KINDS:
+            found = stream_id, network  # a name as good as any
+        bucket = self._buckets.get(found)
         if bucket is None:
-            bucket = self._buckets[stream_id, key] = _Bucket(network)
+            bucket = self._buckets[found] = _Bucket(network)
+            self._kinds[stream_id, network] += 1
             if len(self._buckets) > MAX_BUCKETS:
-                self._buckets.popitem(last=False)
+                self._drop(next(iter(self._buckets)))
         else:
-            self._buckets.move_to_end((stream_id, key))
+            self._buckets.move_to_end(found)
         hold_s = BLOCKING_HOLD_S if blocking else PLAIN_HOLD_S
         bucket.gone_s = max(bucket.gone_s, now_s + hold_s)
         if bucket.notes and now_s - bucket.notes[-1].at_s < _MERGE_S:
@@ -114,7 +123,7 @@ class Cadences:
         """How often all ask that are there; who is gone is forgotten. Notes may come meanwhile."""
         for (stream_id, key), bucket in list(self._buckets.items()):
             if bucket.gone_s <= now_s:
-                self._buckets.pop((stream_id, key), None)
+                self._drop((stream_id, key))
                 continue
             _forget_old(bucket, now_s)
             blocking = plain = 0.0
@@ -127,7 +136,15 @@ class Cadences:
     def forget(self, stream_id: str) -> None:
         """Drop all that is known of a stream."""
         for found in [found for found in self._buckets if found[0] == stream_id]:
-            del self._buckets[found]
+            self._drop(found)
+
+    def _drop(self, found: tuple[str, str]) -> None:
+        bucket = self._buckets.pop(found, None)
+        if bucket is not None:
+            network = found[0], bucket.network
+            self._kinds[network] -= 1
+            if not self._kinds[network]:
+                del self._kinds[network]
 
 
 def _forget_old(bucket: _Bucket, now_s: float) -> None:

@@ -149,7 +149,7 @@ class Counts:
 
     def notice(
         self, stream_id: str, viewer_id: str, network: str, now_s: float, *, unnamed: bool
-    ) -> None:
+    ) -> bool:
         """A player names itself in what it asks for; of a page this says nothing new.
 
         Args:
@@ -158,13 +158,16 @@ class Counts:
             network: Where it is.
             now_s: The time.
             unnamed: It was media that it asked for, and playlists perhaps without a name.
+
+        Returns:
+            As `hear`.
         """
         if self._pages.get((stream_id, viewer_id), now_s) > now_s:
             self._remember_page(stream_id, viewer_id, now_s)
-            return
+            return True
         stream = self._streams.get(stream_id)
         session = None if stream is None else stream.sessions.get(viewer_id)
-        self._enter(
+        return self._enter(
             stream_id, viewer_id, network, now_s, unnamed and (session is None or session.unnamed)
         )
 

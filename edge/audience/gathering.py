@@ -4,16 +4,18 @@
 who does not, in which bucket. `Gathering` keeps it, and what pages say, for the next report. A sign
 that could not be told for `KEEP_S` is of no use any more, and dropped.
 
-Sans-IO; time is an argument. Bounds: `MAX_VIEWERS` in a `Gathering`, who comes later waits for the
-next report; those of `edge.audience.cadence` and `.quality`. May import: `edge.audience`,
-`edge.http.network`, native.
+Sans-IO; time is an argument. Bounds: `MAX_VIEWERS` in a `Gathering`, `MAX_PER_NETWORK` of one
+network, who comes later waits for the next report; those of `edge.audience.cadence` and `.quality`.
+May import: `edge.audience`, `edge.http.network`, native.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final, Protocol
 
 from edge.audience.cadence import Cadences
 from edge.audience.cmcd import NOTHING, Sample, parse_cmcd
+from edge.audience.counts import MAX_PER_NETWORK
 from edge.audience.names import Namer, name_of_player
 from edge.audience.quality import Quality, Tally
 from edge.audience.reports import EdgeReport, SeenViewer, pack
@@ -102,6 +104,7 @@ class Gathering:
         # By stream and key; with the time of the sign.
         self._viewers: dict[tuple[str, str], tuple[SeenViewer, float]] = {}
         self._told: dict[tuple[str, str], tuple[SeenViewer, float]] = {}
+        self._networks: Counter[str] = Counter()  # of viewers that wait
         self._words: dict[str, Tally] = {}
         self._now_s = 0.0
         self.dropped = 0
@@ -167,11 +170,12 @@ class Gathering:
         self, stream_id: str, key: str, network: str, sample: Sample, *, unnamed: bool
     ) -> None:
         """See `Listener.on_player`."""
-        self._quality.add(stream_id, key, sample, self._now_s)
+        row = SeenViewer(key=key, network=network, unnamed=unnamed)
         waiting = self._viewers.get((stream_id, key))
-        if waiting is not None and (waiting[0].page or not waiting[0].unnamed):
-            return  # a page's own sign says more; so do requests for playlists
-        self._keep(stream_id, SeenViewer(key=key, network=network, unnamed=unnamed), self._now_s)
+        # A page's own sign says more, and so do requests for playlists.
+        says_more = waiting is not None and (waiting[0].page or not waiting[0].unnamed)
+        if says_more or self._keep(stream_id, row, self._now_s):
+            self._quality.add(stream_id, key, sample, self._now_s)
 
     def on_bare(self, stream_id: str, key: str, network: str, *, blocking: int, plain: int) -> None:
         """See `Listener.on_bare`."""
@@ -185,7 +189,7 @@ class Gathering:
         viewers: dict[str, list[SeenViewer]] = {}
         for found, (row, heard_s) in list(self._viewers.items()):
             if now_s - heard_s > KEEP_S:
-                del self._viewers[found]
+                self._forget(found)
                 self.dropped += 1
             else:
                 viewers.setdefault(found[0], []).append(row)
@@ -203,23 +207,33 @@ class Gathering:
                 found = part.stream_id, row.key
                 waiting = self._viewers.get(found)
                 if waiting is not None and waiting[0] == row:
-                    del self._viewers[found]
+                    self._forget(found)
                 self._told.pop(found, None)
                 self._told[found] = row, now_s
 
-    def _keep(self, stream_id: str, row: SeenViewer, now_s: float) -> None:
+    def _keep(self, stream_id: str, row: SeenViewer, now_s: float) -> bool:
+        """Have a sign wait to be told, unless it is no news; whether there is room for it."""
         found = stream_id, row.key
         told, told_s = self._told.get(found, (None, 0.0))
         if told is not None and now_s - told_s < RETELL_S:
             # What a page's player asks for says nothing new (`edge.audience.counts`).
             is_news = told != row and not (told.page and not row.page)
             if not is_news:
-                return
-        if found not in self._viewers and len(self._viewers) >= MAX_VIEWERS:
+                return True
+        self._forget(found)  # the order is that of the signs
+        if len(self._viewers) >= MAX_VIEWERS or self._networks[row.network] >= MAX_PER_NETWORK:
             self.dropped += 1
-            return
-        self._viewers.pop(found, None)  # the order is that of the signs
+            return False
         self._viewers[found] = row, now_s
+        self._networks[row.network] += 1
+        return True
+
+    def _forget(self, found: tuple[str, str]) -> None:
+        row, _ = self._viewers.pop(found, (None, 0.0))
+        if row is not None:
+            self._networks[row.network] -= 1
+            if not self._networks[row.network]:
+                del self._networks[row.network]
 
     def _keep_words(self, stream_id: str, tally: Tally) -> None:
         self._words.setdefault(stream_id, Tally()).merge(tally)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from edge.audience import bare as bare_module
 from edge.audience import cadence as module
-from edge.audience.bare import MAX_PER_BUCKET, TOLD_S, BareCounts, Pace
+from edge.audience.bare import MAX_PER_NETWORK, TOLD_S, BareCounts, Pace
 from edge.audience.cadence import (
     BLOCKING_HOLD_S,
+    MAX_KINDS,
     PLAIN_HOLD_S,
     BareRate,
     Cadences,
@@ -162,10 +163,11 @@ def test_kinds_and_networks_are_apart_and_tellers_are_not() -> None:
     assert len(counts) == 0
 
 
-def test_a_bucket_has_a_bound() -> None:
+def test_a_network_has_a_bound() -> None:
     counts = BareCounts()
-    counts.tell(BareRate(S, "a", "x", 1e9, 0.0), "", 0.0)
-    assert counts.players(S, PACE, 0.0) == {"x": MAX_PER_BUCKET}
+    counts.tell(BareRate(S, "a", "x", 9_000.0, 0.0), "", 0.0)
+    counts.tell(BareRate(S, "b", "x", 9_000.0, 0.0), "", 0.0)
+    assert counts.players(S, PACE, 0.0) == {"x": MAX_PER_NETWORK}
 
 
 def test_buckets_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +178,18 @@ def test_buckets_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(rate.key for rate in cadences.rates(1.0)) == ["a", "c", "d"]
     cadences.forget(S)
     assert len(cadences) == 0
+
+
+def test_a_client_of_many_kinds_takes_no_places() -> None:
+    cadences = Cadences()
+    for kind in range(3 * MAX_KINDS):
+        cadences.note(S, f"{kind}", "net", blocking=1, plain=0, now_s=1.0)
+    cadences.note(S, "other", "far", blocking=1, plain=0, now_s=1.0)
+    assert len(cadences) == MAX_KINDS + 1 + 1
+    assert list(cadences.rates(50.0)) == []
+    assert cadences._kinds == {}
+    cadences.note(S, "new", "net", blocking=1, plain=0, now_s=51.0)
+    assert [rate.key for rate in cadences.rates(51.0)] == ["new"]
 
 
 def test_rates_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

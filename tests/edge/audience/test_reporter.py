@@ -154,6 +154,20 @@ def test_viewers_that_wait_have_a_bound(
     assert (len(gathering), gathering.dropped) == (2, 1)
 
 
+def test_one_network_takes_no_places(gathering: Gathering, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PER_NETWORK", 2)
+    for number in range(5):
+        note(gathering, cmcd=cmcd(f"made-up-{number}"))
+    note(gathering, cmcd=cmcd("far"), client="198.51.100.1")
+    assert (len(gathering), gathering.dropped) == (3, 3)
+    note(gathering, cmcd=cmcd("made-up-0"))
+    (report,) = gathering.reports(SLOT_S)
+    assert report.streams[0].words is not None
+    assert report.streams[0].words.samples == 3, "nor do they speak"
+    gathering.told(report, SLOT_S)
+    assert gathering._networks == {}
+
+
 def test_a_large_audience_is_several_reports() -> None:
     viewers = {
         f"stream-{stream}": [
@@ -304,7 +318,12 @@ async def test_a_round_has_a_bound(
     nursery.start_soon(edge_audience.run)
     for number in range(module.MAX_VIEWERS):
         edge_audience.note(
-            stream_id=S, client="", agent=7, cmcd=cmcd(f"p{number}"), blocking=1, plain=0
+            stream_id=S,
+            client=f"10.0.{number >> 8}.{number & 255}",
+            agent=7,
+            cmcd=cmcd(f"p{number}"),
+            blocking=1,
+            plain=0,
         )
     await trio.sleep(1.2 * REPORT_S)
     assert 0 < len(upstreams.reports) <= MAX_REPORTS
