@@ -13,13 +13,15 @@ from edge.board import Board
 from edge.events import EventBus
 from edge.node_metrics import COLUMNS, NodeMetrics
 from origin.observe.sources import MAX_EVENT_TYPES, EventCounts
-from origin.rtmp.figures import MAX_REFUSAL_CODES, RtmpFigures
+from origin.rtmp.figures import MAX_REFUSAL_CODES, Ending, RtmpFigures
 
 from .conftest import House, Told, read
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = ROOT / "docs" / "metrics.md"
 ROW = re.compile(r"^\| `(?P<name>\w+)` \| (?P<kind>\w+) \| (?P<labels>[^|]*) \| (?P<text>.*) \|$")
+
+CALL = re.compile(r"(?:PublishDenied|NoRoom)Error\((?:[^()]|\([^()]*\))*\)")
 
 
 def values(told: Told) -> dict[str, float]:
@@ -177,3 +179,16 @@ async def test_no_secret_and_no_address_is_told(autojump_clock: MockClock, house
     text = repr(house.told())
     assert key not in text
     assert "203.0.113.9" not in text
+
+
+def test_codes_and_reasons_are_documented() -> None:
+    raised = {"refused"}
+    for path in (ROOT / "origin").rglob("*.py"):
+        for call in CALL.findall(path.read_text()):
+            raised |= set(re.findall(r'code="(\w+)"', call))
+    assert {"unknownKey", "busy", "deniedByHook"} <= raised
+    _, _, text = DOCUMENT.read_text().partition("### RTMP")
+    text = text.partition("### ")[0]
+    said = set(re.findall(r"`(\w+)`", text))
+    assert raised <= said
+    assert {ending.value for ending in Ending} <= said
