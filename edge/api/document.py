@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from edge.api.operation import Need, Operation
+from edge.api.operation import Field, Need, Operation
 from edge.http.response import ERROR_CODES
 
 OPENAPI: Final = "3.1.1"
@@ -55,6 +55,12 @@ _MEANINGS: Final = {
     426: "Come again with the upgrade that `Upgrade` names.",
     429: "Too often; come back after `Retry-After` seconds.",
     503: "It cannot be done now; come back after `Retry-After` seconds.",
+}
+
+
+_BROUGHT: Final[dict[int, dict[str, Any]]] = {
+    206: {"description": "The bytes that were asked for."},
+    304: {"description": "It is as it was."},
 }
 
 
@@ -115,7 +121,11 @@ def _operation(row: Operation, by_type: Mapping[int, Any]) -> dict[str, Any]:
         "tags": [row.tag],
         "summary": row.summary,
         "description": " ".join(what),
-        "parameters": [*_path_parameters(row.path), *_query_parameters(row.query)],
+        "parameters": [
+            *_path_parameters(row.path),
+            *_query_parameters(row.query),
+            *map(_header_parameter, row.fields),
+        ],
         "responses": _responses(row, by_type),
         "security": _security(row),
     }
@@ -168,12 +178,35 @@ def _query_parameters(kind: type[msgspec.Struct] | None) -> list[dict[str, Any]]
     ]
 
 
+def _header_parameter(field: Field) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    if field.max_length is not None:
+        schema |= {"minLength": 1, "maxLength": field.max_length}
+    return {
+        "name": field.name,
+        "in": "header",
+        "required": False,
+        "description": field.description,
+        "schema": schema,
+    }
+
+
 def _responses(row: Operation, by_type: Mapping[int, Any]) -> dict[str, Any]:
     done: dict[str, Any] = {"description": "Done." if row.answer is None else "The answer."}
     if row.answer is not None:
         done["content"] = {row.media_type: {"schema": by_type[id(row.answer)]}}
     elif row.media_type not in ("application/json", ""):
         done["content"] = {row.media_type: {}}
+    if row.answer_fields:
+        done["headers"] = {
+            name: {"required": True, "schema": {"type": "string"}} for name in row.answer_fields
+        }
+    done_by = {str(status): done for status in (row.status, *row.also)}
+    for field in row.fields:
+        if field.brings is not None:
+            done_by[str(field.brings)] = _BROUGHT[field.brings] | (
+                {"content": done["content"]} if field.brings == 206 else {}
+            )
     problem = {
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     }
@@ -184,7 +217,7 @@ def _responses(row: Operation, by_type: Mapping[int, Any]) -> dict[str, Any]:
         errors |= {401, 403, 429}
     if "{" in row.path:
         errors.add(404)
-    return {str(status): done for status in (row.status, *row.also)} | {
+    return done_by | {
         str(status): {"description": _MEANINGS[status], **problem} for status in sorted(errors)
     }
 
@@ -222,6 +255,9 @@ def _entry(path: str, method: str, operation: Mapping[str, Any]) -> str:
     query = [one["name"] for one in operation["parameters"] if one["in"] == "query"]
     if query:
         lines.append(f"<p>Query: {', '.join(f'<code>{name}</code>' for name in query)}</p>")
+    heeded = [one["name"] for one in operation["parameters"] if one["in"] == "header"]
+    if heeded:
+        lines.append(f"<p>Head: {', '.join(f'<code>{name}</code>' for name in heeded)}</p>")
     if "requestBody" in operation:
         lines.append(f"<p>Body: {_link(operation['requestBody'])}</p>")
     answers = ", ".join(

@@ -115,6 +115,24 @@ Take: TypeAlias = Callable[[Asked, trio.abc.Stream], Awaitable[None]]
 raise what a handler may."""
 
 
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a request's head that an operation heeds."""
+
+    name: str
+    description: str
+    max_length: int | None = None
+    """Characters; more is 400, and none at all. None: whatever it says, it is no mistake."""
+    brings: int | None = None
+    """A status that only who sends it may get: 304, 206."""
+
+
+IF_NONE_MATCH = Field(
+    "If-None-Match", "ETags that are known: 304 if one is right still.", None, 304
+)
+RANGE = Field("Range", "Which bytes (RFC 9110, section 14.2).", None, 206)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One method of one path."""
@@ -143,6 +161,8 @@ class Operation:
     query: type[msgspec.Struct] | None = None
     """Parameters; every field is a str, int, float, bool or Literal, and has a default or is UNSET:
     never None, which a text cannot say."""
+    fields: tuple[Field, ...] = ()
+    """Of the head, besides those that all operations heed."""
     body: Any = None
     """Type of the JSON body."""
     body_optional: bool = False
@@ -155,6 +175,8 @@ class Operation:
     """Of success."""
     also: tuple[int, ...] = ()
     """Other statuses of success, with the same answer."""
+    answer_fields: tuple[str, ...] = ()
+    """Fields of the head of its success: ETag, Location."""
     media_type: str = "application/json"
     """Of the answer; "": it has no body that could be described."""
     errors: tuple[int, ...] = field(default=())

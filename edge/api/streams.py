@@ -15,7 +15,15 @@ from typing import Annotated, Final
 import msgspec
 import trio
 
-from edge.api.operation import ALL_SCOPES, Asked, Need, Operation, Principal
+from edge.api.operation import (
+    ALL_SCOPES,
+    IF_NONE_MATCH,
+    Asked,
+    Field,
+    Need,
+    Operation,
+    Principal,
+)
 from edge.backend import (
     Backend,
     CreatedStream,
@@ -40,6 +48,11 @@ REPEAT_S: Final = 3600.0
 
 MAX_IDEMPOTENCY_KEY: Final = 200
 """Characters."""
+
+IDEMPOTENCY_KEY: Final = Field(
+    "Idempotency-Key", "Names the creation, so that it may be asked for again.", MAX_IDEMPOTENCY_KEY
+)
+IF_MATCH: Final = Field("If-Match", "ETags of the settings that may be changed.")
 
 
 class StreamKeyBody(msgspec.Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
@@ -125,6 +138,7 @@ class StreamsApi:
                 name="createStream", method="POST", path=every, handler=self._create,
                 summary="Create a stream", tag="streams", need=Need.ADMIN,
                 body=CreateStreamRequest, status=201, answer=CreatedStream, errors=(409,),
+                fields=(IDEMPOTENCY_KEY,), answer_fields=("Location",),
                 description="With an `Idempotency-Key` header the same call may be made again: for "
                 "an hour it gets the same answer, and makes no second stream.",
             ),
@@ -145,6 +159,7 @@ class StreamsApi:
                 name="changeStream", method="PATCH", path=one, handler=self._change,
                 summary="Change a stream's settings", tag="streams", need=Need.STREAM,
                 body=StreamChanges, answer=StreamInfo, errors=(412,),
+                fields=(IF_MATCH,), answer_fields=("ETag",),
                 description="What is left out stays as it is. With `If-Match` (an ETag of the "
                 "settings) nothing changes if somebody else was faster.",
             ),
@@ -152,6 +167,7 @@ class StreamsApi:
                 name="getSettings", method="GET", path=f"{one}/settings",
                 handler=self._settings, summary="Show a stream's settings, with their ETag",
                 tag="streams", need=Need.STREAM, scope="read", answer=StreamSettings,
+                fields=(IF_NONE_MATCH,), answer_fields=("ETag",),
             ),
             Operation(
                 name="deleteStream", method="DELETE", path=one, handler=self._delete,

@@ -294,7 +294,8 @@ PREFLIGHT = make_response(
     204,
     extra={
         "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
-        "Access-Control-Allow-Headers": "Authorization, Content-Type, If-None-Match, Range,"
+        "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, If-Match,"
+        " If-None-Match, If-Range, Last-Event-ID, Range,"
         " CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status",
         "Access-Control-Max-Age": "86400",
     },

@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from edge.api.operation import Operation
+from edge.api.operation import IF_NONE_MATCH, RANGE, Operation
 
 PLAYLIST: Final = "application/vnd.apple.mpegurl"
 
@@ -72,8 +72,9 @@ def player_operations() -> Sequence[Operation]:
         tag="playlists and media",
         media_type=PLAYLIST,
         errors=(401, 403, 429),
+        fields=(IF_NONE_MATCH,),
     )
-    media = partial(playlist, media_type="video/mp4")
+    media = partial(playlist, media_type="video/mp4", errors=(401, 403, 416, 429), fields=(RANGE,))
     return (
         playlist(
             name="getMaster", path=f"{one}/master.m3u8", query=MasterQuery,

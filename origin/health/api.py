@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from edge.api.operation import Asked, Need, Operation
+from edge.api.operation import Asked, Field, Need, Operation
 from edge.errors import NotLive
 from edge.http.response import Response, json_response
 from origin.health.history import ROWS
@@ -72,6 +72,7 @@ class HealthApi:
                 need=Need.STREAM,
                 scope="read",
                 media_type="text/event-stream",
+                fields=(Field("Last-Event-ID", "Go on behind this event."),),
             ),
         )
 

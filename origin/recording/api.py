@@ -23,7 +23,7 @@ import trio
 
 from control import Recording, RecordingStatus, RecordingStore, StoreError
 from control.keys import is_stream_id
-from edge.api.operation import Asked, Need, Operation
+from edge.api.operation import RANGE, Asked, Need, Operation
 from edge.api.router import MAX_QUERY_FIELDS
 from edge.api.times import iso8601
 from edge.errors import Unavailable, WrongKey
@@ -188,13 +188,13 @@ class RecordingsApi:
                 summary="Download a recording as a fragmented MP4 file", media_type="video/mp4",
                 description="It may be asked for in ranges. A recording whose configuration "
                 f"changed on the way is several files: `file` says which. {public}",
-                stream_of=self._stream_of, errors=(*refusals, 416),
+                stream_of=self._stream_of, errors=(*refusals, 416), fields=(RANGE,),
             ),
             Operation(
                 name="getRecordingMedia", method="GET", path=f"{one}/{{fileName}}",
                 handler=None, take=self._media, tag=tag, scope="read", media_type="video/mp4",
                 summary="A media file of a recording, or a range of it", description=public,
-                stream_of=self._stream_of, errors=(*refusals, 416),
+                stream_of=self._stream_of, errors=(*refusals, 416), fields=(RANGE,),
             ),
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ from openapi_spec_validator import validate
 
 from edge.api.document import make_document, render_page
 from edge.api.operation import Need
+from edge.http.response import PREFLIGHT
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,32 @@ def test_who_may_is_said(document: dict[str, Any]) -> None:
         refuses = row.need is not Need.ANYBODY or 401 in row.errors
         assert ("401" in operation["responses"]) is refuses
         assert ("404" in operation["responses"]) is ("{" in row.path or 404 in row.errors)
+
+
+def test_fields_of_the_head_are_said_and_what_they_bring(document: dict[str, Any]) -> None:
+    paths = document["paths"]
+    create = paths["/api/streams"]["post"]
+    (field,) = create["parameters"]
+    assert (field["name"], field["in"], field["required"]) == ("Idempotency-Key", "header", False)
+    assert field["schema"] == {"type": "string", "minLength": 1, "maxLength": 200}
+    assert set(create["responses"]["201"]["headers"]) == {"Location"}
+    settings = paths["/api/streams/{streamId}/settings"]["get"]
+    assert "content" not in settings["responses"]["304"]
+    assert set(settings["responses"]["200"]["headers"]) == {"ETag"}
+    download = paths["/api/recordings/{recordingId}/download.mp4"]["get"]
+    assert set(download["responses"]["206"]["content"]) == {"video/mp4"}
+
+
+def test_a_page_of_another_site_may_send_every_field(document: dict[str, Any]) -> None:
+    allowed = dict(PREFLIGHT.fields)[b"access-control-allow-headers"].decode().split(", ")
+    named = {
+        one["name"]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        for one in operation["parameters"]
+        if one["in"] == "header"
+    }
+    assert named <= {*allowed}
 
 
 def test_a_parameter_of_a_query_is_never_null(document: dict[str, Any]) -> None:
