@@ -51,7 +51,7 @@ def test_the_life_of_a_stream_by_curl(tmp_path: Path) -> None:
             "#EXT-X-PART:",
             '"status":"live"',
             '"content":"good morning"',
-            '"count":1',
+            '"count":2',  # the curl that watched, and the heartbeat
             '"bitrate',
             '"status":"ended"',
             "duration=",
