@@ -16,7 +16,8 @@ from typing import Any
 
 import m3u8
 import pytest
-from child_process import wait_until
+from certificates import make_pair
+from child_process import need_programs, wait_until
 from chromium_player import Viewers
 from ffmpeg_cli import need_ffmpeg, publish_with_ffmpeg
 from live_listener import LiveListener
@@ -321,3 +322,32 @@ def test_a_publisher_that_comes_back_and_then_with_another_picture(
             viewer.wait_height(360, timeout_s=20)
             errors = viewer.report().hls_errors  # it tells of the holes between publishers
             assert not [error for error in errors if error["fatal"]], viewer.describe()
+
+
+@pytest.mark.long
+@pytest.mark.hard_cap(75)
+def test_browsers_and_curl_that_speak_http_2_get_it_all_the_same(
+    clip_of: Callable[[ClipSpec], Clip], viewers: Viewers, tmp_path: Path
+) -> None:
+    need_ffmpeg()
+    need_programs("curl")
+    clip = clip_of(ClipSpec(name="recorded", duration_s=8.0, b_frames=2))
+    folder = tmp_path / "origin"
+    folder.mkdir()
+    chain, key = make_pair().write(tmp_path)
+    tls = {"HEADRACE_TLS_CERTIFICATE": str(chain), "HEADRACE_TLS_KEY": str(key)}
+    with running_origin(folder, "--https", "127.0.0.1:0", env=tls) as origin:
+        stream = create_recorded(origin, "secure")
+        publish(origin, stream, clip, tmp_path / "publisher.log")
+        recording = wait_recording(origin, stream)
+        base = f"https://localhost:{origin.https.rpartition(':')[2]}"
+        path = f"/api/recordings/{recording['recordingId']}"
+        with player_page("hls.js") as page, viewers.viewer("h2", trusts_anybody=True) as viewer:
+            viewer.open(f"{page}?url={base}{path}/master.m3u8")
+            played = viewer.play_for(3)
+            assert not played.hls_errors, viewer.describe()
+            assert not played.stalls(), viewer.describe()
+        saved = tmp_path / "download.mp4"
+        argv = ["curl", "-sfk", "--http2", f"{base}{path}/download.mp4", "-o", str(saved)]
+        assert subprocess.run(argv, timeout=20, check=False).returncode == 0
+        assert decoded_pictures(saved) == clip.pictures
