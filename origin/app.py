@@ -294,6 +294,7 @@ class _Origin:
             live_events=self._platform.live_events,
             hooks=self._platform.hooks,
             recorder=recorder,
+            playback=playback.gate,
         )
         """What operators see."""
         self._http_server: HttpServer | None = None

@@ -15,7 +15,7 @@ tokens`, `edge.guesses`, `edge.http`.
 """
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -90,6 +90,8 @@ class Gate:
         self._clock = clock
         self._steady = steady
         self._known: OrderedDict[str, Claims] = OrderedDict()
+        self.verdicts: Counter[str] = Counter()
+        """Judgements so far: "admitted", or the code of the refusal."""
 
     def __len__(self) -> int:
         """How many tokens are remembered."""
@@ -114,6 +116,14 @@ class Gate:
             token: What stood in the path, of any content; None: nothing did.
             client: Their IP address, as far as it is known; else "".
         """
+        verdict = self._judge(stream_id, token, client)
+        if isinstance(verdict, Admitted):
+            self.verdicts["admitted"] += 1
+        else:
+            self.verdicts[verdict.error.code or "tooManyGuesses"] += 1
+        return verdict
+
+    def _judge(self, stream_id: str, token: str | None, client: str) -> Admitted | Refused:
         if token is None:
             return Refused(_needed())
         claims = self._known.get(token)

@@ -316,6 +316,11 @@ FAMILIES: Final[tuple[Family | Distribution, ...]] = (
         _counts(lambda it: it.events.types),
     ),
     Family("headrace_viewers", "gauge", "Who watches now.", _STREAM, _viewers),
+    Family(
+        "headrace_playback_verdicts_total", "counter",
+        "Whether somebody may watch a stream that not everybody may, and why not.", ("verdict",),
+        _counts(lambda it: {} if it.playback is None else it.playback.verdicts),
+    ),
     # Publishers
     Family(
         "headrace_publisher_bytes_per_second", "gauge", "Media of the last second.", _STREAM,

@@ -15,6 +15,7 @@ from edge.events import EventBus
 from edge.guesses import Guesses
 from edge.http.access_log import AccessLog
 from edge.http.response import Response
+from edge.playback.gate import Gate
 from edge.process.pulse import Pulse
 from origin.broadcast import Broadcasts
 from origin.config import Settings
@@ -53,6 +54,7 @@ class Observer:
         live_events: Who listens to live events.
         hooks: Who is told of events.
         recorder: Who keeps broadcasts.
+        playback: Judges who may watch.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Observer:
         live_events: LiveEvents,
         hooks: Hooks,
         recorder: Recorder,
+        playback: Gate,
     ) -> None:
         self.requests = AccessLog(settings.access_log, share=settings.access_log_share)
         """Is to be told of each request."""
@@ -104,6 +107,7 @@ class Observer:
             listeners=live_events,
             hooks=hooks,
             recorder=recorder,
+            playback=playback,
         )
         process = ProcessCollector(registry=CollectorRegistry())
         self._exposition = Exposition([OriginFamilies(self._sources), transcode_metrics, process])

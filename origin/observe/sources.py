@@ -23,6 +23,7 @@ from origin.rtmp.server import RtmpServer
 if TYPE_CHECKING:
     from control import SqliteStore
     from edge.http.server import Figures as HttpFigures
+    from edge.playback.gate import Gate
     from origin.hooks.service import Hooks
     from origin.recording.recorder import Recorder
 
@@ -66,3 +67,4 @@ class Sources:
     listeners: LiveEvents | None = None
     hooks: "Hooks | None" = None
     recorder: "Recorder | None" = None
+    playback: "Gate | None" = None

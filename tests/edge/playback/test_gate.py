@@ -98,6 +98,20 @@ def test_guesses_are_bounded_and_who_is_known_stays() -> None:
     assert bench.status(mint(exp=NOW_S + 61)) == 200
 
 
+def test_verdicts_are_counted() -> None:
+    bench = Bench()
+    tokens = [None, mint(), mint(), mint(exp=NOW_S - LEEWAY_S)]
+    for token in tokens + ["rubbish"] * (GUESSES_BURST + 2):
+        bench.gate.judge(STREAM, token, CLIENT)
+    assert bench.gate.verdicts == {
+        "tokenNeeded": 1,
+        "admitted": 2,
+        "tokenExpired": 1,
+        "tokenRefused": GUESSES_BURST,
+        "tooManyGuesses": 2,
+    }
+
+
 def test_an_expired_token_is_no_guess() -> None:
     bench = Bench()
     expired, elsewhere = mint(exp=NOW_S - 100), mint(stream="stream2")

@@ -133,6 +133,7 @@ class House:
             readiness=self.readiness,
             http=cast("Any", self.http),
             listeners=cast("Any", SimpleNamespace(listeners=6)),
+            playback=cast("Any", SimpleNamespace(verdicts=Counter(admitted=4, tokenNeeded=2))),
             recorder=cast("Any", SimpleNamespace(figures=lambda: RecorderFigures(active=3))),
             hooks=cast("Any", SimpleNamespace(figures=lambda: HookFigures(hooks=2, dead=1))),
         )

@@ -42,6 +42,7 @@ async def test_figures_are_those_of_the_parts(autojump_clock: MockClock, house: 
     assert one["headrace_broadcasts_waiting"] == 0
     assert one["headrace_chat_messages_total"] == 5
     assert one["headrace_event_listeners"] == 6
+    assert values(told["headrace_playback_verdicts_total"]) == {"admitted": 4, "tokenNeeded": 2}
     assert one["headrace_recordings_active"] == 3
     assert (one["headrace_hooks"], one["headrace_hooks_dead"]) == (2, 1)
     assert one["headrace_store_queries_total"] >= 1
@@ -94,6 +95,7 @@ async def test_before_and_without_a_server_the_rest_is_told(
 ) -> None:
     house.sources.http = None
     house.sources.listeners = house.sources.hooks = house.sources.recorder = None
+    house.sources.playback = None
     told = house.told()
     assert told["headrace_http_connections"].samples == {}
     assert told["headrace_event_listeners"].samples == {}
