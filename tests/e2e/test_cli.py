@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,6 +64,7 @@ def test_the_life_of_a_stream(
     made = person.read("stream", "create", "Morning", "--broadcaster", "ann", "--record")
     stream_id, key = made["id"], made["streamKey"]
     origin.secrets.add(key)
+    assert person.read("status")["status"] == "ready"
     assert person.read("stream", "show", stream_id)["status"] == "idle"
     assert "the stream is not live" in person.type("health", stream_id, code=1)
 
@@ -87,6 +89,9 @@ def test_the_life_of_a_stream(
         assert stream_id in person.type("stream", "list", "--live")
         assert person.read("stream", "end", stream_id)["status"] == "ended"
         watching.wait_for_log("stream.ended", timeout_s=10)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(5) == 130
+        assert "Traceback" not in log.read_text()
     (recording,) = wait_until(
         lambda: person.read("recording", "list", "--stream", stream_id),
         timeout_s=10,
