@@ -1,5 +1,6 @@
 """A recording's folder: byte for byte what was taken, whatever moment the writer died at."""
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -62,6 +63,21 @@ def open_writer(
     return RecordingWriter(folder, min_free_bytes=50, measure_free=free_bytes, make_shift=NoShift)
 
 
+PART_BYTES = 20_000
+"""More than an index has."""
+
+
+def big_part(number: int) -> TapePart:
+    return TapePart(
+        init=init(),
+        data=bytes([number]) * PART_BYTES,
+        duration_us=1_000_000,
+        epoch_ms=1_800_000_000_000 + number * 1000,
+        begins=not number,
+        independent=not number,
+    )
+
+
 def write(folder: Path, *segments: list[TapePart]) -> None:
     writer = open_writer(folder)
     for segment in segments:
@@ -91,6 +107,26 @@ def test_a_full_disk_stops_it_and_leaves_what_there_is(tmp_path: Path) -> None:
         writer.append(taken(2))
     writer.close()
     assert [len(media.segments) for media in repair(tmp_path / "r")] == [2]
+
+
+def test_a_write_that_the_kernel_breaks_off_costs_its_part_alone(tmp_path: Path) -> None:
+    """As on a disk that is full: some bytes are taken, then none."""
+    big = [big_part(number) for number in range(4)]
+    writer = open_writer(tmp_path / "r")
+    writer.append(big[:2])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * PART_BYTES + PART_BYTES // 2, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            writer.append(big[2:])
+        writer.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    media = tmp_path / "r" / "media-0.mp4"
+    assert media.stat().st_size == 2 * PART_BYTES + PART_BYTES // 2, "half a part was taken"
+    (found,) = repair(tmp_path / "r")
+    assert media.read_bytes() == b"init-0|" + big[0].data + big[1].data
+    assert found.duration_us == 2_000_000
 
 
 class Killed(BaseException):
