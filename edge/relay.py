@@ -82,8 +82,16 @@ def relay(answer: Fetched, life: Life | None = None) -> Response:
 
 
 def is_protected(answer: Fetched) -> bool:
-    """Whether it is about media of a stream that not everybody may watch."""
-    return PLAYBACK_FIELD.lower() in answer.fields
+    """Whether it is about media of a stream that not everybody may watch.
+
+    What is private to who asked, and no answer of the API, is taken for such: somebody between us
+    and the origin may leave out fields that he does not know.
+    """
+    if PLAYBACK_FIELD.lower() in answer.fields:
+        return True
+    directives = answer.fields.get("cache-control", "").lower().split(",")
+    is_private = "private" in [directive.strip() for directive in directives]
+    return is_private and answer.fields.get("content-type") != "application/json"
 
 
 def _cache_control(answer: Fetched) -> str:

@@ -21,7 +21,7 @@ from edge.playback.tokens import Claims, KeySet, Signer
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    from ..conftest import Connect, Feed
+    from ..conftest import Connect, ConnectH2, Feed
 
 STREAM = "/api/streams/one"
 MASTER = f"{STREAM}/master.m3u8"
@@ -133,6 +133,37 @@ async def test_nobody_else_is(
     held = await client.get(f"{path}?_HLS_msn=0&_HLS_part=1")
     assert held.status == 401
     assert len(media(server)) <= 3
+
+
+async def test_a_field_that_is_lost_on_the_way_opens_nothing(
+    autojump_clock: "MockClock", connect: "Connect", edge: EdgeApp, server: ScriptedUpstream
+) -> None:
+    bare = {name: text for name, text in PROTECTED.items() if not name.startswith("Headrace")}
+    server.put(PART, b"secret", fields=bare)
+    client = connect(edge)
+    assert (await client.get(PART)).status == 401
+    assert (await client.get(with_token(PART, "x"))).status == 403
+    answer = await client.get(with_token(PART, mint()))
+    assert (answer.status, answer.body) == (200, b"secret")
+
+
+async def test_over_http2_each_request_is_judged(
+    autojump_clock: "MockClock",
+    connect_h2: "ConnectH2",
+    edge: EdgeApp,
+    server: ScriptedUpstream,
+) -> None:
+    client = connect_h2(edge)
+    await client.start()
+    for path, status in (
+        (PART, 401),
+        (with_token(PART, mint()), 200),
+        (PART, 401),
+        (with_token(PART, "x"), 403),
+        (with_token(PART, mint()), 200),
+    ):
+        assert (await client.get(path)).status == status
+    assert media(server) == [PART]
 
 
 async def test_all_wait_for_one_answer_and_each_gets_its_own(
