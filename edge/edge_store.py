@@ -52,6 +52,9 @@ from edge.upstream import Ask, Upstreams, via_line
 from edge.upstream_lanes import Fetched, UpstreamError
 from hls.request import Directives
 
+LOOK_S = 1.0
+"""Between two looks for streams that nothing is heard of."""
+
 _GONE = (404, 410)
 _AGAIN = {"Retry-After": "1"}
 
@@ -134,6 +137,7 @@ class EdgeStore:
                 self._flights.nursery = nursery
                 nursery.start_soon(self._upstreams.run)
                 nursery.start_soon(self._sweep)
+                nursery.start_soon(self._forget_unheard)
                 task_status.started()
         finally:
             self._flights.nursery = None
@@ -396,6 +400,15 @@ class EdgeStore:
             with trio.CancelScope(deadline=self._lifetimes.next_s) as self._sweeping:
                 await trio.sleep_forever()
             self._lifetimes.end_due(trio.current_time())
+
+    async def _forget_unheard(self) -> None:
+        """Forget media of streams whose policy may have changed unheard; not while nobody can be
+        asked, for then it is all there is."""
+        while True:
+            await trio.sleep(LOOK_S)
+            if self._upstreams.is_reachable:
+                for stream in self.policies.pop_unheard():
+                    self._cache.forget(stream, suffix="")
 
     def _sweep_sooner(self) -> None:
         self._sweeping.deadline = self._lifetimes.next_s

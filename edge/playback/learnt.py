@@ -18,6 +18,10 @@ MAX_STREAMS: Final = 10_000
 FRESH_S: Final = 3.0
 """How long it is believed that a stream is protected while nothing is heard of it."""
 
+UNHEARD_S: Final = 6.0
+"""A stream that nothing is heard of for so long may have become protected meanwhile: what is kept
+of its media is forgotten. Of one that is watched something is heard with each reload."""
+
 SAY_EVERY_S: Final = 60.0
 """Between two lines of the log about what an upstream refuses this node."""
 
@@ -52,6 +56,18 @@ class LearntPolicies:
         if len(self._known) > MAX_STREAMS:
             self._known.popitem(last=False)
         return is_protected if last is None else is_protected != last[0]
+
+    def pop_unheard(self) -> list[str]:
+        """Forget the streams that nothing was heard of for `UNHEARD_S`, and return them."""
+        before_s = self._clock() - UNHEARD_S
+        unheard: list[str] = []
+        while self._known:
+            stream, (_, at_s) = next(iter(self._known.items()))
+            if at_s > before_s:
+                break
+            del self._known[stream]
+            unheard.append(stream)
+        return unheard
 
     def note_refusal(self, stream: str) -> None:
         """An upstream refuses this node what is protected; said once a minute."""

@@ -31,11 +31,13 @@ HOLDS_S = 5.0
 
 @dataclass
 class Show:
-    """A protected broadcast, and an edge."""
+    """A protected broadcast, and an edge behind an edge."""
 
     origin: Origin
     edge: Node
     stream: CreatedStream
+    shield: Node
+    """The edge between the two."""
     tokens: set[str] = field(default_factory=set)
 
     def set(self, policy: str, url: str | None = None) -> None:
@@ -62,7 +64,7 @@ class Show:
             client.close()
 
     def places(self) -> list[str]:
-        return [self.origin.http, self.edge.http]
+        return [self.origin.http, self.shield.http, self.edge.http]
 
     def media(self, token: str) -> list[str]:
         """Paths of one of each kind of what players fetch."""
@@ -92,8 +94,11 @@ def show(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Show]:
         config = folder / "edge.toml"
         config.write_text(f'upstream_token = "{token}"\nlog_level = "debug"\n')
         more = ("--config", str(config))
-        with running_edge(folder, origin.url(""), workers=2, arguments=more) as edge:
-            show = Show(origin, edge, stream)
+        with (
+            running_edge(folder, origin.url(""), workers=2, arguments=more) as shield,
+            running_edge(folder, shield.url(""), arguments=more, name="outer") as edge,
+        ):
+            show = Show(origin, edge, stream, shield)
             wait_until(
                 lambda: show.ask(origin.http, "source/playlist.m3u8").status == 200,
                 timeout_s=15,

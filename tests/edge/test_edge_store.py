@@ -9,10 +9,12 @@ from api_app import make_app
 from edge_node import MASTER, MEDIA, PART, PATH, STREAM, Asked, EdgeNode, body, reload, wait_for
 from scripted_upstream import Script
 
+from edge.edge_store import LOOK_S
 from edge.http.messages import Hold
 from edge.http.response import Response
 from edge.http.routes import App
 from edge.live import LiveStreams
+from edge.playback.learnt import UNHEARD_S
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -157,7 +159,7 @@ async def test_media_is_kept_for_as_long_as_it_may_be(autojump_clock: "MockClock
     edge.server.put(PART, b"part", fields={**MEDIA, "Cache-Control": "max-age=100", "Age": "40"})
     async with edge.running():
         first = await edge.get(PART)
-        await trio.sleep(59.9)
+        await hear(edge, 59.9)
         assert await edge.get(PART) is first
         ended: list[float] = []
         assert first.life is not None
@@ -166,7 +168,29 @@ async def test_media_is_kept_for_as_long_as_it_may_be(autojump_clock: "MockClock
         await trio.sleep(0.2)  # nobody asks
         assert len(ended) == 1
         await edge.get(PART)
-    assert edge.server.asked == [PART, PART]
+    assert edge.server.count(PART) == 2
+
+
+async def hear(edge: EdgeNode, for_s: float) -> None:
+    """Let something of the stream come from upstream every few seconds, as while it is watched."""
+    other = PART.replace("part-", "other-")
+    edge.server.put(other, b"x")
+    until_s = trio.current_time() + for_s
+    while trio.current_time() < until_s:
+        await trio.sleep(min(4.0, until_s - trio.current_time()))
+        await edge.get(other)
+
+
+async def test_media_of_what_nobody_watches_is_forgotten_sooner(
+    autojump_clock: "MockClock",
+) -> None:
+    edge = EdgeNode()
+    edge.server.put(PART, b"part", fields=MEDIA)
+    async with edge.running():
+        await edge.get(PART)
+        await trio.sleep(UNHEARD_S + 2 * LOOK_S)
+        await edge.get(PART)
+    assert edge.server.count(PART) == 2
 
 
 @pytest.mark.parametrize("fields", [{}, {"Cache-Control": "no-store"}])

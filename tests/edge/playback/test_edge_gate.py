@@ -14,7 +14,7 @@ from edge.edge_app import EdgeApp
 from edge.edge_settings import EdgeSettings
 from edge.http.messages import Peer, Request
 from edge.playback import learnt
-from edge.playback.learnt import FRESH_S, SAY_EVERY_S, LearntPolicies
+from edge.playback.learnt import FRESH_S, SAY_EVERY_S, UNHEARD_S, LearntPolicies
 from edge.playback.remote import MIN_PAUSE_S, REFRESH_S, WAIT_S, RemoteKeys
 from edge.playback.tokens import Claims, KeySet, Signer
 
@@ -208,6 +208,23 @@ async def test_what_was_public_and_is_not_any_more_is_forgotten(
     assert (await client.get(with_token(PART, mint()))).status == 200
 
 
+async def test_what_nothing_is_heard_of_is_forgotten(
+    autojump_clock: "MockClock", connect: "Connect", edge: EdgeApp, server: ScriptedUpstream
+) -> None:
+    server.put(PART, b"open", fields=PUBLIC)
+    client = connect(edge)
+    assert (await client.get(PART)).status == 200
+    kept = edge.route(Request("GET", PART))
+    server.put(PART, b"open", fields=PROTECTED)
+    server.is_down = True
+    await trio.sleep(UNHEARD_S + 2)
+    assert (await connect(edge).get(PART)).status == 200, "it is all there is"
+    server.is_down = False
+    await trio.sleep(UNHEARD_S + 2)
+    assert kept.life.ended  # type: ignore[union-attr] # so the reactor has dropped it
+    assert (await connect(edge).get(PART)).status == 401
+
+
 async def test_what_becomes_public_is_served(
     autojump_clock: "MockClock", connect: "Connect", edge: EdgeApp, server: ScriptedUpstream
 ) -> None:
@@ -385,6 +402,21 @@ def test_what_is_learnt_is_bounded_and_gets_old(monkeypatch: pytest.MonkeyPatch)
     for number in range(9):
         policies.learn(f"s{number}", is_protected=True)
     assert len(policies) <= 4
+
+
+def test_who_is_unheard_is_popped_oldest_first() -> None:
+    now = [0.0]
+    policies = LearntPolicies(lambda: now[0])
+    for at, stream in enumerate("abc"):
+        now[0] = float(at)
+        policies.learn(stream, is_protected=False)
+    policies.learn("a", is_protected=False)  # heard of again
+    now[0] = UNHEARD_S + 1
+    assert policies.pop_unheard() == ["b"]
+    assert policies.pop_unheard() == []
+    now[0] = UNHEARD_S + 2
+    assert policies.pop_unheard() == ["c", "a"]
+    assert len(policies) == 0
 
 
 def test_a_refusal_is_said_once_a_minute(logged: list[Any]) -> None:
