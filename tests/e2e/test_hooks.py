@@ -56,11 +56,13 @@ def has_all(server: HookServer, live: CreatedStream, other: CreatedStream) -> bo
 
 def lateness_s(pace: Pace) -> list[float]:
     """How much later than the soonest each part was listed, by the media clock."""
+    first_s = pace.arrivals[0].at_s  # what was there before the viewer came is no measure
     media_s = 0.0
     ages = []
     for arrival in pace.arrivals:
         media_s += arrival.duration_us / 1e6
-        ages.append(arrival.at_s - media_s)
+        if arrival.at_s > first_s:
+            ages.append(arrival.at_s - media_s)
     return [age - min(ages) for age in ages]
 
 
