@@ -49,6 +49,7 @@ from edge.playback.media import MediaGate
 from edge.process.address import Address
 from edge.process.errors import ConfigError, StartupError
 from edge.process.listeners import address_of, open_listeners, raise_file_limit
+from edge.process.lookups import use_own_threads
 from edge.process.settings import Sources
 from hls import TimelineSettings
 from hls.segmenter_settings import SegmenterSettings
@@ -122,6 +123,7 @@ async def run(
     Cancellation: stops at once, without a drain; nothing outlives it.
     """
     raise_file_limit()
+    use_own_threads()
     await _check_slate(settings)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with (

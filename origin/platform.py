@@ -40,6 +40,9 @@ from origin.reload import Reloading
 RECORDINGS_S: Final = 2.0
 """For what is recorded to be written when the server stops; the next start repairs the rest."""
 
+EVENTS_S: Final = 1.0
+"""For what has happened to be written then: a disk that refuses is not waited for."""
+
 
 class Platform:
     """The parts, and the order of their start.
@@ -143,7 +146,8 @@ class Platform:
         if self._recorder is not None:
             with trio.move_on_after(RECORDINGS_S):
                 await self._recorder.settled()
-        await self.hooks.drain()
+        with trio.move_on_after(EVENTS_S):
+            await self.hooks.drain()
 
     def _tell_abandoned(self) -> None:
         """Tell the end of broadcasts that the last process left live when it was killed."""
