@@ -11,6 +11,7 @@ May import: httpx, trio, msgspec, `edge.api`'s calls and event reader. Spec: RFC
 9.2.2 (idempotent), 10.2.3 (Retry-After).
 """
 
+import os
 import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -359,10 +360,23 @@ async def _refusal(response: httpx.Response) -> ApiError:
 def _lost(server: str, error: httpx.HTTPError) -> ApiError:
     """Why there is no answer; httpx's own text may hold what was sent."""
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        reason = str(error).rpartition("]")[2].strip()
+        reason = _reason_of(error)
         return ApiError(
             0, "unreachable", f"cannot reach {server}" + (f": {reason}" if reason else "")
         )
     if isinstance(error, httpx.TimeoutException):
         return ApiError(0, "timeout", f"{server} does not answer in time")
     return ApiError(0, "lost", f"the connection to {server} was lost")
+
+
+def _reason_of(error: BaseException) -> str:
+    """The system's word for why there is no connection; else what the library says."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, BaseExceptionGroup):  # of several addresses: the first one's
+            inner = inner.exceptions[0]
+        if isinstance(inner, OSError) and inner.strerror:  # look-ups have numbers of their own
+            number = inner.errno or 0
+            return os.strerror(number) if number > 0 else inner.strerror
+        inner = inner.__cause__ or inner.__context__
+    return str(error).rpartition("]")[2].strip()

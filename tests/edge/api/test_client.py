@@ -244,6 +244,15 @@ async def test_whatever_goes_wrong_is_one_type(
     assert text in error.message == str(error)
 
 
+async def test_why_there_is_no_connection_is_the_systems_word() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    server = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+    await listener.aclose()
+    async with Client(server, attempts=1) as client:
+        with pytest.raises(ApiError, match=f"^cannot reach {server}: Connection refused$"):
+            await client.get_alive()
+
+
 async def test_what_is_odd_in_a_name_is_escaped() -> None:
     script = Script(json_of({"ok": True}))
     async with script.client() as client:
