@@ -52,19 +52,25 @@ class Player:
 
 
 def estimate(
-    players: list[Player], now_s: float, *, pace: Pace = PACE, processes: int = 1, seed: int = 0
+    players: list[Player],
+    now_s: float,
+    *,
+    pace: Pace = PACE,
+    processes: int = 1,
+    seed: int = 0,
+    kinds: tuple[str, str] = ("blocking", "plain"),
 ) -> int:
-    """What is counted at a time, of players in one bucket, over connections to some processes."""
+    """What is counted at a time, of players in one network, over connections to some processes."""
     rand = random.Random(seed)
     cadences = [Cadences() for _ in range(processes)]
     notes = sorted(
-        (at_s, number % processes, blocking, plain)
+        (at_s, number % processes, kinds[not player.blocks], blocking, plain)
         for number, player in enumerate(players)
         for at_s, blocking, plain in player.notes(rand, pace)
         if at_s <= now_s
     )
-    for at_s, process, blocking, plain in notes:
-        cadences[process].note(S, "key", "net", blocking=blocking, plain=plain, now_s=at_s)
+    for at_s, process, kind, blocking, plain in notes:
+        cadences[process].note(S, kind, "net", blocking=blocking, plain=plain, now_s=at_s)
     counts = BareCounts()
     for number, cadence in enumerate(cadences):
         for rate in cadence.rates(now_s):
@@ -72,8 +78,8 @@ def estimate(
     return counts.players(S, pace, now_s).total()
 
 
-def is_near(found: int, wanted: int) -> bool:
-    return abs(found - wanted) <= max(1, 0.1 * wanted)
+def is_near(found: int, wanted: int, share: float = 0.1) -> bool:
+    return abs(found - wanted) <= max(1, share * wanted)
 
 
 @settings(max_examples=50, deadline=None)
@@ -104,6 +110,16 @@ def test_so_many_as_there_are(
     now_s = spread_s + after_s
     found = estimate(players, now_s, pace=pace, processes=processes, seed=seed)
     assert is_near(found, blocking + plain), (found, blocking, plain)
+    found = estimate(players, now_s, pace=pace, processes=processes, seed=seed, kinds=("a", "a"))
+    assert is_near(found, blocking + plain, share=0.2), "some of one kind block, and some do not"
+
+
+@settings(max_examples=30, deadline=None)
+@given(count=st.integers(1, 80), after_s=st.floats(0, 30), seed=st.integers(0, 1000))
+def test_never_more_than_there_are_while_they_come(count: int, after_s: float, seed: int) -> None:
+    rand = random.Random(seed)
+    players = [Player(rand.uniform(0, 1), 1000.0, True) for _ in range(count)]
+    assert estimate(players, 1 + after_s, seed=seed) <= max(count + 1, 1.1 * count)
 
 
 @settings(max_examples=40, deadline=None)
