@@ -124,8 +124,8 @@ class Percentiles(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 class StreamQuality(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """How viewers fare by their own word (CMCD), in the last minute."""
 
-    viewers: float
-    """How many say so, on average over the last half of it."""
+    viewers: int
+    """How many say so now."""
     samples: int
     """What the rest is made of: a player is one in ten seconds."""
     rebuffering: float
@@ -363,11 +363,12 @@ class Audience:
         return json_response(200, BroadcastsViewers(broadcasts=rows))
 
     async def _show_quality(self, asked: Asked) -> Response:
-        tally = self._quality.figures(asked.stream_id, trio.current_time())
+        now_s = trio.current_time()
+        tally = self._quality.figures(asked.stream_id, now_s)
         return json_response(
             200,
             StreamQuality(
-                viewers=round(self._quality.players(asked.stream_id), 1),
+                viewers=self._quality.players(asked.stream_id, now_s),
                 samples=tally.samples,
                 rebuffering=round(tally.rebuffering / tally.samples, 4) if tally.samples else 0.0,
                 bitrate_kbps=Percentiles.of(tally.bitrate),
@@ -401,7 +402,7 @@ class Audience:
             )
             self._bare.tell(told, reporter, now_s)
         if part.words is not None:
-            self._quality.merge(stream_id, part.words.tally, now_s)
+            self._quality.merge(stream_id, part.words.tally, reporter, now_s)
 
 
 _UNKNOWN: Final = Pace(0.0, 0.0)  # of which one player is the least

@@ -23,8 +23,12 @@ SLOT_S: Final = 10.0
 SLOTS: Final = 6
 """That figures are made of: a minute."""
 
-RECENT_SLOTS: Final = 3
-"""Of which it is said how many players there are."""
+TOLD_S: Final = SLOT_S + 5.0
+"""How long a process's count of players is good: it tells the next one a slot later, and a lost
+report or so."""
+
+MAX_TELLERS: Final = 1_000
+"""Processes that tell of one stream; who is more is not among the players, only in the figures."""
 
 MAX_PLAYERS: Final = 50_000
 """In one slot, of all streams: 20 MB."""
@@ -85,6 +89,12 @@ class _Stream:
     told: Tally = field(default_factory=Tally)
     """What others have counted, in this slot."""
     slots: deque[Tally] = field(default_factory=lambda: deque(maxlen=SLOTS))
+    tellers: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """How many players each has counted, and until when that is good; the oldest first."""
+
+    def forget_tellers(self, now_s: float) -> None:
+        while self.tellers and next(iter(self.tellers.values()))[1] <= now_s:
+            del self.tellers[next(iter(self.tellers))]
 
     def turn(self) -> Tally:
         """End the slot."""
@@ -136,11 +146,22 @@ class Quality:
             found = stream.players[player] = _Player()
         found.add(sample)
 
-    def merge(self, stream_id: str, tally: Tally, now_s: float) -> None:
-        """Another process has counted."""
+    def merge(self, stream_id: str, tally: Tally, teller: str, now_s: float) -> None:
+        """Another process has counted.
+
+        Args:
+            stream_id: Whose players.
+            tally: Of one slot.
+            teller: Which process it was.
+            now_s: The time.
+        """
         stream = self._at(stream_id, now_s)
         if stream is not None:
             stream.told.merge(tally)
+            stream.forget_tellers(now_s)
+            stream.tellers.pop(teller, None)
+            if len(stream.tellers) < MAX_TELLERS:
+                stream.tellers[teller] = tally.samples, now_s + TOLD_S
 
     def forget(self, stream_id: str) -> None:
         """Drop all that is known of a stream."""
@@ -157,11 +178,14 @@ class Quality:
             total.merge(tally)
         return total
 
-    def players(self, stream_id: str) -> float:
-        """How many say something, on average over the newest slots: others' come late."""
+    def players(self, stream_id: str, now_s: float) -> int:
+        """How many say something: in the newest slots of all processes."""
+        self.turn(now_s)
         stream = self._streams.get(stream_id)
-        newest = [] if stream is None else list(stream.slots)[-RECENT_SLOTS:]
-        return sum(tally.samples for tally in newest) / len(newest) if newest else 0.0
+        if stream is None:
+            return 0
+        stream.forget_tellers(now_s)
+        return len(stream.before) + sum(count for count, _ in stream.tellers.values())
 
     def turn(self, now_s: float) -> None:
         """End the slot if its time is over; to be called now and then."""

@@ -205,7 +205,7 @@ async def test_quality_is_what_players_say(
     assert (await connect().get("/api/streams/a/quality")).status == 401
     nothing = await shown()
     assert nothing == {
-        "viewers": 0.0,
+        "viewers": 0,
         "samples": 0,
         "rebuffering": 0.0,
         "bitrateKbps": None,
@@ -216,7 +216,7 @@ async def test_quality_is_what_players_say(
         note(audience, cmcd=cmcd(f"viewer-{number}", ",bl=700" + ",bs" * (number == 0)))
     autojump_clock.jump(10.0)
     said = await shown()
-    assert (said["viewers"], said["samples"], said["rebuffering"]) == (4.0, 4, 0.25)
+    assert (said["viewers"], said["samples"], said["rebuffering"]) == (4, 4, 0.25)
     assert said["bitrateKbps"]["p50"] == pytest.approx(3000, rel=0.08)
     assert said["bufferMs"]["p95"] == pytest.approx(700, rel=0.08)
     assert said["throughputKbps"] is None
@@ -238,7 +238,7 @@ async def test_an_edge_tells_of_its_viewers(
     client = connect()
     page = {"key": name_of_player("viewer-1"), "network": KEYS[0], "page": True}
     viewers = [page, {"key": KEYS[1], "network": KEYS[0]}]
-    bare = [{"key": KEYS[2], "network": KEYS[3], "blockingPerS": 50.2, "plainPerS": 1.0}]
+    bare = [{"key": KEYS[2], "network": KEYS[3], "blockingPerS": 50.2, "plainPerS": 1.5}]
     words = {"samples": 2, "rebuffering": 1, "bitrate": [0] * 20 + [2]}
     answer = await report(
         client,
