@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from child_process import wait_until
 from ffmpeg_cli import need_ffmpeg, publish_with_ffmpeg
-from hook_servers import HookServer
+from hook_servers import AskServer, HookServer
 from media_clips import Clip, ClipSpec
 from origin_process import CreatedStream, Origin, running_origin
 from pace_probe import Pace, PaceProbe
@@ -195,3 +195,42 @@ def pending(origin: Origin, hook_id: str) -> int:
     answer = origin.call("GET", path, token=origin.admin_token())
     assert answer.status == 200, answer.text
     return len(answer.json()["deliveries"])
+
+
+@pytest.mark.hard_cap(60)
+def test_a_program_says_who_may_publish_and_where(
+    tmp_path: Path, clip_of: Callable[[ClipSpec], Clip]
+) -> None:
+    need_ffmpeg()
+    clip = clip_of(ClipSpec(name="hooks-publish", duration_s=8))
+    with AskServer() as program:
+        env = {"HEADRACE_PUBLISH_WEBHOOK": program.url, "HEADRACE_PUBLISH_WEBHOOK_SECRET": "hidden"}
+        with running_origin(tmp_path, env=env) as origin:
+            origin.secrets.add("hidden")
+            own, other = origin.create_stream("own"), origin.create_stream("other")
+            url = origin.publish_url(own.key)
+
+            program.answer = {"action": "deny", "reason": "not before eight"}
+            with publish_with_ffmpeg(clip.path, url, tmp_path / "denied") as denied:
+                denied.wait(10)
+            origin.child.wait_for_log("refused: not before eight", timeout_s=5)
+            assert origin.live_ids() == []
+            (asked,) = program.asked
+            assert (asked["streamId"], asked["app"]) == (own.id, "live")
+            assert asked["address"] == "127.0.0.1"
+            assert "Lavf" in asked["encoder"] or "FMLE" in asked["encoder"], asked["encoder"]
+
+            program.answer = {"action": "rename", "streamId": other.id}
+            with publish_with_ffmpeg(clip.path, url, tmp_path / "renamed") as renamed:
+                origin.wait_status(other, "live", timeout_s=10)
+                assert origin.live_ids() == [other.id]
+                rotated = origin.post(f"/api/streams/{own.id}/key", {}, token=own.key)
+                assert rotated.status == 200, rotated.text
+                key = str(rotated.json()["streamKey"])
+                origin.secrets.add(key)
+                renamed.wait(10)  # its key has ended, and it with it
+
+            program.answer = {"action": "allow"}
+            url = origin.publish_url(key)
+            with publish_with_ffmpeg(clip.path, url, tmp_path / "allowed"):
+                origin.wait_status(own, "live", timeout_s=10)

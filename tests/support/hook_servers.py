@@ -151,3 +151,42 @@ class HookServer:
             self.problems.append("a wrong signature")
         if abs(time.time() - int(stamp.removeprefix("t="))) > 60:
             self.problems.append("an old signature")
+
+
+class AskServer:
+    """A program that is asked who may publish, and answers as told; use it as a context."""
+
+    def __init__(self) -> None:
+        self.answer: dict[str, Any] = {"action": "allow"}
+        self.asked: list[dict[str, Any]] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                server.asked.append(json.loads(body))
+                payload = json.dumps(server.answer).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(payload)))
+                self.end_headers()
+                self.wfile.write(payload)
+
+            def log_message(self, *_args: object) -> None:
+                """Say nothing."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/publish"
+
+    def __enter__(self) -> "AskServer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
