@@ -59,7 +59,7 @@ class Poster:
                 trust_env=False,
                 limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=20),
             )
-        client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        keep_no_cookies(client)
         self._client = client
         self._clock_s = clock_s
 
@@ -120,6 +120,11 @@ class Poster:
         """Close the connections; takes a second at most."""
         with trio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):
             await self._client.aclose()
+
+
+def keep_no_cookies(client: httpx.AsyncClient) -> None:
+    """Have a client forget every cookie: programs have no session with us, and httpx no bound."""
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
 
 def check_url(url: str) -> None:

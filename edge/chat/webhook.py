@@ -9,7 +9,7 @@ late, or cannot be read is what the operator chose, allow or deny. One that has 
 What is sent is signed, as `edge.signature` has it.
 
 Bounds: `MAX_UNDER_WAY` questions at one time, more are not asked; `MAX_ANSWER_BYTES`. May import:
-httpx, trio, `control.chat_model`, `edge.signature`, `edge.chat`'s pure modules.
+httpx, trio, `control.chat_model`, `edge.posting`, `edge.signature`, `edge.chat`'s pure modules.
 """
 
 import time
@@ -23,6 +23,7 @@ import trio
 
 from control.chat_model import ChatMessage
 from edge.chat.filters import clean_content
+from edge.posting import keep_no_cookies
 from edge.signature import sign
 
 MAX_UNDER_WAY: Final = 64
@@ -112,6 +113,7 @@ class Webhook:
         clock_s: Callable[[], float] = time.time,
     ) -> None:
         self._url = _parse_url(url)
+        keep_no_cookies(client)
         self._client = client
         self._timeout_s = timeout_s
         self._unanswered = Allow() if fails_open else Deny(NOT_ASKED)

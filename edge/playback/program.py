@@ -9,7 +9,7 @@ failed `MAX_FAILURES` times in a row is left alone for `PAUSE_S`, then tried wit
 What is sent is signed, as `edge.signature` has it. A redirect is no answer.
 
 Bounds: `MAX_UNDER_WAY` questions of one stream at one time and `MAX_ALL_UNDER_WAY` of all, more are
-not asked; `MAX_ANSWER_BYTES`; `MAX_PROGRAMS`. May import: httpx, trio, `edge.signature`,
+not asked; `MAX_ANSWER_BYTES`; `MAX_PROGRAMS`. May import: httpx, trio, `edge.posting`, `edge.signature`,
 `edge.playback.tokens`.
 """
 
@@ -25,6 +25,7 @@ import structlog
 import trio
 
 from edge.playback.tokens import MAX_LIFETIME_S, parse_net
+from edge.posting import keep_no_cookies
 from edge.signature import sign
 
 TIMEOUT_S: Final = 3.0
@@ -113,6 +114,7 @@ class Programs:
     def __init__(
         self, client: httpx.AsyncClient, *, clock: Callable[[], float] = time.time
     ) -> None:
+        keep_no_cookies(client)
         self._client = client
         self._clock = clock
         self._programs: OrderedDict[str, _Program] = OrderedDict()
