@@ -9,8 +9,8 @@ failed `MAX_FAILURES` times in a row is left alone for `PAUSE_S`, then tried wit
 What is sent is signed, as `edge.signature` has it. A redirect is no answer.
 
 Bounds: `MAX_UNDER_WAY` questions of one stream at one time and `MAX_ALL_UNDER_WAY` of all, more are
-not asked; `MAX_ANSWER_BYTES`; `MAX_PROGRAMS`. May import: httpx, trio, `edge.posting`, `edge.signature`,
-`edge.playback.tokens`.
+not asked; `MAX_ANSWER_BYTES`; `MAX_PROGRAMS`. May import: httpx, trio, `edge.posting`,
+`edge.signature`, `edge.playback.tokens`.
 """
 
 import time
