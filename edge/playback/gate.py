@@ -3,7 +3,7 @@
     /api/streams/{id}/~TOKEN/{file} --> judge --> until when, or the refusal
 
 Pure decisions over a key set, with a memory of tokens whose signature was found good: a player asks
-ten times a second, and a signature costs 150 us. Each answer is judged anew by time, stream and
+ten times a second, and a signature costs 340 us. Each answer is judged anew by time, stream and
 address; only the signature is remembered.
 
 What was never a good token is a guess, and counted by network (`edge.guesses`): who makes too many
