@@ -125,9 +125,9 @@ class StreamQuality(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """How viewers fare by their own word (CMCD), in the last minute."""
 
     viewers: int
-    """How many say so now."""
+    """How many watch now; not all of them say how they fare."""
     samples: int
-    """What the rest is made of: a player is one in ten seconds."""
+    """What the rest is made of: a player is one in ten seconds, for each process that serves it."""
     rebuffering: float
     """Share of samples whose player ran dry, or waits for media; 0 to 1."""
     bitrate_kbps: Percentiles | None
@@ -368,7 +368,7 @@ class Audience:
         return json_response(
             200,
             StreamQuality(
-                viewers=self._quality.players(asked.stream_id, now_s),
+                viewers=self.count(asked.stream_id),
                 samples=tally.samples,
                 rebuffering=round(tally.rebuffering / tally.samples, 4) if tally.samples else 0.0,
                 bitrate_kbps=Percentiles.of(tally.bitrate),
@@ -402,7 +402,7 @@ class Audience:
             )
             self._bare.tell(told, reporter, now_s)
         if part.words is not None:
-            self._quality.merge(stream_id, part.words.tally, reporter, now_s)
+            self._quality.merge(stream_id, part.words.tally, now_s)
 
 
 _UNKNOWN: Final = Pace(0.0, 0.0)  # of which one player is the least

@@ -1,8 +1,8 @@
 """How well viewers fare, by their own word: CMCD of each stream, of the last minute.
 
 Time is cut into slots of `SLOT_S`. In each a player is one sample, however often it speaks and over
-however many connections: the latest of each value that it gives, and whether it ran dry in it. A
-slot that is over is a few histograms (`Tally`), which add up over edges.
+however many connections to one process: the latest of each value that it gives, and whether it ran
+dry in it. A slot that is over is a few histograms (`Tally`), which add up over edges.
 
 *Rebuffering* is the share of samples whose player ran dry (``bs``), or waits for media (``su``)
 though it was there in the slot before: who has just come waits by nature.
@@ -22,13 +22,6 @@ from edge.audience.histograms import Histogram
 SLOT_S: Final = 10.0
 SLOTS: Final = 6
 """That figures are made of: a minute."""
-
-TOLD_S: Final = SLOT_S + 5.0
-"""How long a process's count of players is good: it tells the next one a slot later, and a lost
-report or so."""
-
-MAX_TELLERS: Final = 1_000
-"""Processes that tell of one stream; who is more is not among the players, only in the figures."""
 
 MAX_PLAYERS: Final = 50_000
 """In one slot, of all streams: 20 MB."""
@@ -89,12 +82,6 @@ class _Stream:
     told: Tally = field(default_factory=Tally)
     """What others have counted, in this slot."""
     slots: deque[Tally] = field(default_factory=lambda: deque(maxlen=SLOTS))
-    tellers: dict[str, tuple[int, float]] = field(default_factory=dict)
-    """How many players each has counted, and until when that is good; the oldest first."""
-
-    def forget_tellers(self, now_s: float) -> None:
-        while self.tellers and next(iter(self.tellers.values()))[1] <= now_s:
-            del self.tellers[next(iter(self.tellers))]
 
     def turn(self) -> Tally:
         """End the slot."""
@@ -146,22 +133,11 @@ class Quality:
             found = stream.players[player] = _Player()
         found.add(sample)
 
-    def merge(self, stream_id: str, tally: Tally, teller: str, now_s: float) -> None:
-        """Another process has counted.
-
-        Args:
-            stream_id: Whose players.
-            tally: Of one slot.
-            teller: Which process it was.
-            now_s: The time.
-        """
+    def merge(self, stream_id: str, tally: Tally, now_s: float) -> None:
+        """Another process has counted."""
         stream = self._at(stream_id, now_s)
         if stream is not None:
             stream.told.merge(tally)
-            stream.forget_tellers(now_s)
-            stream.tellers.pop(teller, None)
-            if len(stream.tellers) < MAX_TELLERS:
-                stream.tellers[teller] = tally.samples, now_s + TOLD_S
 
     def forget(self, stream_id: str) -> None:
         """Drop all that is known of a stream."""
@@ -177,15 +153,6 @@ class Quality:
         for tally in () if stream is None else stream.slots:
             total.merge(tally)
         return total
-
-    def players(self, stream_id: str, now_s: float) -> int:
-        """How many say something: in the newest slots of all processes."""
-        self.turn(now_s)
-        stream = self._streams.get(stream_id)
-        if stream is None:
-            return 0
-        stream.forget_tellers(now_s)
-        return len(stream.before) + sum(count for count, _ in stream.tellers.values())
 
     def turn(self, now_s: float) -> None:
         """End the slot if its time is over; to be called now and then."""

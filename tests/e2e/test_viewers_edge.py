@@ -112,12 +112,8 @@ def test_pages_bare_players_and_a_mix_behind_one_address(viewers: Viewers, tmp_p
                     players.begin("named", crowd("named", 10))
                     counter.wait("fifty players at the edge", near(40, exact=13), IN_S)
                     counter.hold("three pages and fifty players", near(40, exact=13))
-                    wait_until(
-                        lambda: 12 <= quality(origin, stream_id)["viewers"] <= 14,
-                        timeout_s=45,
-                        what="thirteen players say how they fare",
-                    )
                     print(said := quality(origin, stream_id), flush=True)
+                    assert said["samples"] > 20
                     assert said["bitrateKbps"]["p50"] == pytest.approx(2500, rel=0.2)
 
                     players.end("blocking")

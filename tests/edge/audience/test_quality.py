@@ -83,7 +83,6 @@ def test_rebuffering_is_not_what_begins() -> None:
     quality.add(S, "late", Sample(buffer_ms=100), SLOT_S + 2)
     tally = quality.figures(S, 2 * SLOT_S)
     assert (tally.samples, tally.rebuffering) == (5, 2)
-    assert quality.players(S, 2 * SLOT_S) == 3
 
 
 def test_a_minute_and_no_more() -> None:
@@ -91,10 +90,9 @@ def test_a_minute_and_no_more() -> None:
     for slot in range(SLOTS + 3):
         quality.add(S, "a", Sample(bitrate_kbps=1000), slot * SLOT_S)
     assert quality.figures(S, (SLOTS + 3) * SLOT_S).samples == SLOTS
-    assert quality.players(S, (SLOTS + 3) * SLOT_S) == 1
     assert quality.figures(S, (SLOTS + 5) * SLOT_S).samples == SLOTS - 2
     assert quality.figures(S, 1000.0).samples == 0
-    assert quality.players(S, 1000.0) == 0
+    assert quality._streams == {}
 
 
 def test_what_others_count_is_added() -> None:
@@ -106,11 +104,8 @@ def test_what_others_count_is_added() -> None:
     ((stream_id, tally),) = ended
     origin = Quality()
     origin.add(S, "b", Sample(bitrate_kbps=1000), 3 * SLOT_S)
-    origin.merge(stream_id, tally, "edge", 3 * SLOT_S)
-    origin.merge(stream_id, Tally(), "edge", 3 * SLOT_S)  # in place of it
-    origin.merge(stream_id, Tally(samples=4), "other", 4 * SLOT_S - 1)
-    assert origin.players(S, 4 * SLOT_S) == 1 + 0 + 4
-    assert origin.players(S, 5.5 * SLOT_S) == 0
+    origin.merge(stream_id, tally, 3 * SLOT_S)
+    origin.merge(stream_id, Tally(samples=4), 4 * SLOT_S - 1)
     figures = origin.figures(S, 5.5 * SLOT_S)
     assert (figures.samples, figures.rebuffering, figures.bitrate.total) == (6, 1, 2)
 
@@ -121,14 +116,10 @@ def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     quality = Quality()
     for stream_id, player in ((S, "a"), (S, "b"), (T, "c"), ("third", "d"), (S, "a")):
         quality.add(stream_id, player, Sample(buffer_ms=1), 1.0)
-    monkeypatch.setattr(module, "MAX_TELLERS", 1)
-    for teller in ("one", "two"):
-        quality.merge(T, Tally(samples=5), teller, 1.0)
-    assert quality.players(T, 2.0) == 5
     quality.forget(S)
     quality.add(T, "e", Sample(buffer_ms=1), 1.0)
     quality.forget("unknown")
-    assert quality.figures(T, SLOT_S).samples == 1 + 10
+    assert quality.figures(T, SLOT_S).samples == 1
     assert quality.figures(S, SLOT_S).samples == 0
 
 
