@@ -1,6 +1,7 @@
 """The statements about recordings, as synchronous functions of a connection."""
 
 import sqlite3
+from collections.abc import Collection
 from typing import Any, Final
 
 from control.database import transaction
@@ -111,16 +112,26 @@ def list_surplus(
     return [_recording(row) for row in rows]
 
 
-def list_ids(connection: sqlite3.Connection) -> set[str]:
-    """See `control.recording_store.RecordingStore.list_ids`."""
-    return {recording_id for (recording_id,) in connection.execute("SELECT id FROM recordings")}
-
-
 def delete(connection: sqlite3.Connection, recording_id: str) -> bool:
     """See `control.recording_store.RecordingStore.delete`."""
     with transaction(connection):
         return bool(
             connection.execute("DELETE FROM recordings WHERE id = ?", (recording_id,)).rowcount
+        )
+
+
+def list_gone(connection: sqlite3.Connection) -> set[str]:
+    """See `control.recording_store.RecordingStore.list_gone`."""
+    rows = connection.execute("SELECT id FROM recordings_gone LIMIT ?", (MAX_SURPLUS,))
+    return {recording_id for (recording_id,) in rows}
+
+
+def forget_gone(connection: sqlite3.Connection, recording_ids: Collection[str]) -> None:
+    """See `control.recording_store.RecordingStore.forget_gone`."""
+    with transaction(connection):
+        connection.executemany(
+            "DELETE FROM recordings_gone WHERE id = ?",
+            [(recording_id,) for recording_id in recording_ids],
         )
 
 

@@ -1,5 +1,7 @@
 """`RecordingStore` in the SQLite file of `control.sqlite`: a thin async shell over its queries."""
 
+from collections.abc import Collection
+
 from control import recording_queries
 from control.chat_sqlite import RunQuery
 from control.keys import is_stream_id
@@ -44,10 +46,14 @@ class SqliteRecordingStore:
         """See `control.recording_store.RecordingStore.list_surplus`."""
         return await self._run(recording_queries.list_surplus, before_s, max_bytes)
 
-    async def list_ids(self) -> set[str]:
-        """See `control.recording_store.RecordingStore.list_ids`."""
-        return await self._run(recording_queries.list_ids)
-
     async def delete(self, recording_id: str) -> bool:
         """See `control.recording_store.RecordingStore.delete`."""
         return await self._run(recording_queries.delete, recording_id)
+
+    async def list_gone(self) -> set[str]:
+        """See `control.recording_store.RecordingStore.list_gone`."""
+        return await self._run(recording_queries.list_gone)
+
+    async def forget_gone(self, recording_ids: Collection[str]) -> None:
+        """See `control.recording_store.RecordingStore.forget_gone`."""
+        await self._run(recording_queries.forget_gone, recording_ids)

@@ -4,6 +4,7 @@ All methods raise `StoreError` when the store itself fails. Cancellation as in `
 stream that is deleted takes its recordings along.
 """
 
+from collections.abc import Collection
 from typing import Protocol
 
 from control.recording_model import Recording
@@ -54,10 +55,15 @@ class RecordingStore(Protocol):
         """
         ...
 
-    async def list_ids(self) -> set[str]:
-        """Return the ids of all recordings."""
-        ...
-
     async def delete(self, recording_id: str) -> bool:
         """Forget a recording; False if there is none of that id."""
+        ...
+
+    async def list_gone(self) -> set[str]:
+        """Return ids of recordings that were deleted and whose media may still be there, a hundred
+        at most. So whoever removes media removes nothing that the store merely does not know."""
+        ...
+
+    async def forget_gone(self, recording_ids: Collection[str]) -> None:
+        """Their media is gone, too."""
         ...

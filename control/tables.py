@@ -170,6 +170,12 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
         "CREATE INDEX recordings_by_age ON recordings (status, started_at)",
         "CREATE INDEX recordings_by_stream ON recordings (stream_id, started_at)",
+        # Whose media is still on the disk, also where a stream took its recordings along.
+        "CREATE TABLE recordings_gone (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
+        """
+        CREATE TRIGGER recording_deleted AFTER DELETE ON recordings
+        BEGIN INSERT OR IGNORE INTO recordings_gone (id) VALUES (old.id); END
+        """,
     ),
     (
         # Streams that not everybody may watch; all others are public.

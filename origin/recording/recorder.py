@@ -25,7 +25,7 @@ import structlog
 import trio
 
 from control import Recording, RecordingStatus, StoreError, Stream, UnknownStreamError
-from control.keys import is_stream_id, new_stream_id
+from control.keys import new_stream_id
 from control.recording_store import RecordingStore
 from edge.events import EventBus
 from edge.process.log import start_apart
@@ -363,7 +363,10 @@ class Recorder:
             await trio.sleep(SWEEP_S)
 
     async def sweep(self) -> None:
-        """Remove what is too old or too much, and folders that belong to nothing."""
+        """Remove what is too old or too much, and the media of what was deleted.
+
+        A folder that the store does not know stays: the store may be the one that is wrong.
+        """
         settings = self._settings
         if settings.keep_days or settings.max_bytes:
             before_s = self._clock() - settings.keep_days * _DAY_S if settings.keep_days else None
@@ -372,18 +375,19 @@ class Recorder:
             ):
                 for recording in surplus:
                     await self.remove(recording)
-        # First the folders, then who owns them: what begins between the two is not among them.
-        folders = await self._in_thread(lambda: _folders(settings.folder))
-        if strangers := folders - self._active - await self._recordings.list_ids():
-            for name in strangers:
-                log.info("folder of a deleted recording removed", recording=name)
-                await self._clear(name)
+        while gone := await self._recordings.list_gone() - self._active:
+            if not all([await self._clear(recording_id) for recording_id in gone]):
+                break
 
-    async def _clear(self, recording_id: str) -> None:
+    async def _clear(self, recording_id: str) -> bool:
+        """Remove the media of a recording; False if the next sweep has to try again."""
         try:
             await self._in_thread(lambda: folder.remove(self.path_of(recording_id)))
-        except OSError as error:  # the next sweep tries again
+            await self._recordings.forget_gone([recording_id])
+        except (OSError, StoreError) as error:
             log.error("cannot remove a recording", recording=recording_id, reason=_reason(error))
+            return False
+        return True
 
     async def _persist(self, step: Callable[[], Awaitable[T]]) -> T:
         """Ask the store again and again while it refuses."""
@@ -424,14 +428,6 @@ def _repair(path: Path) -> list[MediaFile]:
         return folder.repair(path)
     except OSError:
         return folder.read_folder(path)
-
-
-def _folders(path: Path) -> set[str]:
-    """Names of the folders in it that are ours."""
-    try:
-        return {entry.name for entry in path.iterdir() if is_stream_id(entry.name)}
-    except FileNotFoundError:
-        return set()
 
 
 def _reason(error: Exception) -> str:

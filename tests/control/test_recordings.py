@@ -19,6 +19,7 @@ from control import (
     UnknownStreamError,
     recording_queries,
 )
+from control.recording_queries import MAX_SURPLUS
 from control.tables import MIGRATIONS
 
 NOBODY = "0" * 12
@@ -84,7 +85,6 @@ async def test_a_recording_comes_back_as_it_was_stored_and_as_it_ended(store: Sq
     assert await store.recordings.get(one.id) == ended
     assert await store.recordings.list_unfinished() == []
     assert await store.recordings.list_ready() == [ended]
-    assert await store.recordings.list_ids() == {one.id}
 
 
 async def test_storing_it_again_changes_nothing(store: SqliteStore) -> None:
@@ -98,7 +98,7 @@ async def test_storing_it_again_changes_nothing(store: SqliteStore) -> None:
 async def test_of_an_unknown_stream_nothing_is_stored(store: SqliteStore) -> None:
     with pytest.raises(UnknownStreamError):
         await store.recordings.add(recording(1, NOBODY))
-    assert await store.recordings.list_ids() == set()
+    assert await store.recordings.list_unfinished() == []
 
 
 @pytest.mark.parametrize("recording_id", [NOBODY, "", "no id", "'; --"])
@@ -113,8 +113,23 @@ async def test_a_deleted_stream_takes_its_recordings_along(store: SqliteStore) -
     await store.recordings.add(recording(1, stream_id))
     await store.recordings.add(recording(2, other))
     await store.delete_stream(stream_id)
-    assert await store.recordings.list_ids() == {recording(2, other).id}
+    assert await store.recordings.list_unfinished() == [recording(2, other)]
     assert not await store.recordings.finish(recording(1, stream_id))
+    assert await store.recordings.list_gone() == {recording(1, stream_id).id}
+
+
+async def test_of_what_was_deleted_the_store_knows_until_its_media_is_gone(
+    store: SqliteStore,
+) -> None:
+    stream_id = await new_stream(store)
+    made = [recording(number, stream_id) for number in range(MAX_SURPLUS + 1)]
+    for one in made:
+        await store.recordings.add(one)
+        await store.recordings.delete(one.id)
+    gone = await store.recordings.list_gone()
+    assert len(gone) == MAX_SURPLUS
+    await store.recordings.forget_gone(gone)
+    assert await store.recordings.list_gone() == {one.id for one in made} - gone
 
 
 async def test_failed_ones_are_not_listed_and_can_be_deleted(store: SqliteStore) -> None:
@@ -218,8 +233,9 @@ async def test_a_closed_store_says_so(path: Path) -> None:
         store.recordings.list_ready,
         store.recordings.list_unfinished,
         lambda: store.recordings.list_surplus(before_s=None, max_bytes=1),
-        store.recordings.list_ids,
         lambda: store.recordings.delete(NOBODY),
+        store.recordings.list_gone,
+        lambda: store.recordings.forget_gone([NOBODY]),
     ):
         with pytest.raises(StoreError):
             await ask()

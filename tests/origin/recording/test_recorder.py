@@ -190,7 +190,7 @@ async def test_what_is_not_to_be_recorded_leaves_nothing(tmp_path: Path, kind: s
         assert tape.queued_bytes == 0
         tape.take(segment(1))
         assert tape.queued_bytes == 0
-        assert await house.store.recordings.list_ids() == set()
+        assert await house.store.recordings.list_unfinished() == []
         assert not house.folder.exists()
         assert house.heard == []
 
@@ -198,10 +198,11 @@ async def test_what_is_not_to_be_recorded_leaves_nothing(tmp_path: Path, kind: s
 async def test_a_broadcast_without_a_whole_part_leaves_no_recording(tmp_path: Path) -> None:
     async with running(tmp_path) as house:
         tape = house.begin(await house.stream())
+        await until(lambda: house.folder.exists() and any(house.folder.iterdir()))
+        (place,) = house.folder.iterdir()
         tape.end()
         await house.settled()
-        (recording_id,) = await house.store.recordings.list_ids()
-        found = await house.store.recordings.get(recording_id)
+        found = await house.store.recordings.get(place.name)
         assert found is not None
         assert found.status is RecordingStatus.FAILED
         assert found.reason == "no part was complete"
@@ -373,7 +374,8 @@ async def test_the_sweep_removes_the_oldest(
         made = [await record(house, number) for number in range(3)]
         await house.recorder.sweep()
         ids = {made[number].id for number in kept}
-        assert await house.store.recordings.list_ids() == ids
+        assert {one.id for one in await house.store.recordings.list_ready()} == ids
+        assert await house.store.recordings.list_gone() == set()
         assert {path.name for path in house.folder.iterdir()} == ids
 
 
@@ -385,21 +387,24 @@ async def test_the_sweep_removes_what_is_too_old(tmp_path: Path) -> None:
         )
         young = await record(house, 1)
         await house.recorder.sweep()
-        assert await house.store.recordings.list_ids() == {young.id}
+        assert await house.store.recordings.list_ready() == [young]
 
 
-async def test_the_sweep_clears_folders_of_nothing_and_touches_no_others(tmp_path: Path) -> None:
+async def test_the_sweep_clears_what_was_deleted_and_touches_nothing_that_it_does_not_know(
+    tmp_path: Path,
+) -> None:
     async with running(tmp_path) as house:
-        made = await record(house, 0)
+        made, gone = await record(house, 0), await record(house, 1)
         tape = house.begin(await house.stream())
         tape.take([init(), *segment(0)])
-        await until(lambda: house.recorder.figures().written_bytes >= 200)
-        (house.folder / ("z" * 12)).mkdir()
-        (house.folder / "not ours").mkdir()
+        await until(lambda: house.recorder.figures().written_bytes >= 300)
+        (house.folder / ("z" * 12)).mkdir()  # of a database that was lost
         before = {path.name for path in house.folder.iterdir()}
+        await house.store.delete_stream(gone.stream_id)
         await house.recorder.sweep()
-        assert before - {path.name for path in house.folder.iterdir()} == {"z" * 12}
+        assert before - {path.name for path in house.folder.iterdir()} == {gone.id}
         assert (house.folder / made.id).is_dir()
+        assert await house.store.recordings.list_gone() == set()
 
 
 async def test_it_sweeps_by_itself_whatever_happens(
@@ -411,8 +416,17 @@ async def test_it_sweeps_by_itself_whatever_happens(
         house = House(store, tmp_path / "recordings", recordings=recordings)
         with capture_logs() as logs:
             await nursery.start(house.recorder.run)
-            (house.folder / ("z" * 12)).mkdir(parents=True)
+            gone = Recording(
+                id="z" * 12,
+                stream_id=await house.stream(),
+                broadcast_id="b",
+                title="t",
+                started_at=NOW_S,
+            )
+            await store.recordings.add(gone)
+            house.recorder.path_of(gone.id).mkdir(parents=True)
             recordings.failures = 3
+            await store.delete_stream(gone.stream_id)
             await until(lambda: not [*house.folder.iterdir()])
         refused = [line for line in logs if line["log_level"] == "error"]
         assert {line["event"] for line in refused} <= {"cannot look for old recordings"}

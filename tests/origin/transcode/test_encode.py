@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from av.codec.codec import UnknownCodecError
 from av.video.frame import PictureType
+from hang_watch import run_apart
 from transcode_runs import decode_coded, rung
 
 from hls.video import VideoConfig, parse_video_config
@@ -92,8 +93,7 @@ def test_pictures_come_out_at_once_and_keyframes_where_they_are_asked_for(name: 
     assert len(decode_coded(config, coded[8:])) == 28
 
 
-@software
-def test_no_keyframe_comes_by_itself_however_long(name: str) -> None:
+def keyframes_of_themselves(name: str) -> list[int]:
     frames = pictures(1, {0}, 64, 64)
     encoder = Encoder(setup(name, width=64, height=64), BT709, 1)
     keys = []
@@ -102,7 +102,13 @@ def test_no_keyframe_comes_by_itself_however_long(name: str) -> None:
         frame.pts = index * 3000
         frame.pict_type = PictureType.NONE
         keys += [index for picture in encoder.encode(frame) if picture.is_idr]
-    assert keys == [0]
+    return keys
+
+
+@software
+def test_no_keyframe_comes_by_itself_however_long(name: str) -> None:
+    # SVT-AV1 3.1 waits for itself now and then, and for ever; a worker that does is killed.
+    assert run_apart(lambda: keyframes_of_themselves(name), timeout_s=60) == [0]
 
 
 @software
