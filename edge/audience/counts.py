@@ -20,10 +20,12 @@ Sans-IO: time is an argument, and never goes back. Every step is synchronous, an
 the sessions that have timed out since the last one.
 
 Bounds: `MAX_SESSIONS` in all, who was heard of longest ago goes first; `MAX_PER_NETWORK` of a
-stream from one network; `MAX_PAGES` that are remembered; `MAX_POINTS` of a stream; as many streams
-as are live, or have ended and were asked to be kept (`forget`). Imports nothing of ours.
+stream from one network; `MAX_PAGES` that are remembered; `MAX_POINTS` and `MAX_SAID` of a stream;
+as many streams as are live, or have ended and were asked to be kept (`forget`). Imports nothing of
+ours.
 """
 
+import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,6 +46,13 @@ PAGE_S: Final = 120.0
 
 MAX_PAGES: Final = 200_000
 """Remembered; who was heard of longest ago goes first."""
+
+SETTLES_S: Final = 8.0
+"""So long bare players must have been there to count in a peak: the estimate of how many they are
+rises for some five seconds when many of them leave (`edge.audience.cadence`)."""
+
+MAX_SAID: Final = 64
+"""What was said of a stream's bare players in that time; it is said once a second."""
 
 POINT_S: Final = 60.0
 """Between two points of the history."""
@@ -70,7 +79,7 @@ class Figures:
 
     count: int
     peak: int
-    """Most at one time in this broadcast."""
+    """Most at one time in this broadcast; bare players for `SETTLES_S` at least."""
     watched_s: float
     """Seconds that all viewers of this broadcast have watched together."""
 
@@ -92,6 +101,12 @@ class _Stream:
     """Sessions that are among the bare players of a network too."""
     bare: int = 0
     """Bare players, without those."""
+    said: deque[tuple[float, int]] = field(
+        default_factory=lambda: deque([(-math.inf, 0)], maxlen=MAX_SAID)
+    )
+    """When `bare` was said, and what: all since `SETTLES_S`, and the one before."""
+    settled: int = 0
+    """The fewest bare players since then."""
     peak: int = 0
     watched_s: float = 0.0
     since_s: float = 0.0
@@ -103,6 +118,17 @@ class _Stream:
     @property
     def count(self) -> int:
         return len(self.sessions) + self.bare
+
+    @property
+    def steady_count(self) -> int:
+        """The same for peaks."""
+        return len(self.sessions) + self.settled
+
+    def settle(self, now_s: float) -> None:
+        """See which of the bare players have been there for long enough."""
+        while len(self.said) > 1 and self.said[1][0] <= now_s - SETTLES_S:
+            self.said.popleft()
+        self.settled = min(count for _, count in self.said)
 
 
 class Counts:
@@ -121,7 +147,7 @@ class Counts:
     def begin(self, stream_id: str, now_s: float) -> None:
         """A broadcast begins: its figures do, its stream's sessions and history go on."""
         stream = self._at(stream_id, now_s)
-        stream.watched_s, stream.peak = 0.0, stream.count
+        stream.watched_s, stream.peak = 0.0, stream.steady_count
 
     def forget(self, stream_id: str) -> None:
         """Drop all that is known of a stream."""
@@ -182,10 +208,13 @@ class Counts:
         if not players and stream_id not in self._streams:
             return
         stream = self._at(stream_id, now_s)
+        stream.settle(now_s)
+        self._note_peak(stream)
         stream.bare = sum(
             max(0, count - stream.unnamed[network]) for network, count in players.items()
         )
-        self._note_peak(stream)
+        stream.said.append((now_s, stream.bare))
+        stream.settled = min(stream.settled, stream.bare)
 
     def leave(self, stream_id: str, viewer_id: str, now_s: float) -> None:
         """A page says goodbye."""
@@ -216,7 +245,7 @@ class Counts:
             count = stream.count
             made[stream_id] = point = Point(now_s, count, max(stream.point_peak, count))
             stream.points.append(point)
-            stream.point_peak = count
+            stream.point_peak = stream.steady_count
         return made
 
     def _remember_page(self, stream_id: str, viewer_id: str, now_s: float) -> None:
@@ -248,8 +277,8 @@ class Counts:
         return True
 
     def _note_peak(self, stream: _Stream) -> None:
-        stream.peak = max(stream.peak, stream.count)
-        stream.point_peak = max(stream.point_peak, stream.count)
+        stream.peak = max(stream.peak, stream.steady_count)
+        stream.point_peak = max(stream.point_peak, stream.steady_count)
 
     def _at(self, stream_id: str, now_s: float) -> _Stream:
         """The stream as it is now: who has timed out is gone, and time is reckoned."""

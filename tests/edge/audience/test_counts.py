@@ -11,7 +11,9 @@ from edge.audience import counts as module
 from edge.audience.counts import (
     MAX_PER_NETWORK,
     MAX_POINTS,
+    MAX_SAID,
     PAGE_S,
+    SETTLES_S,
     TIMEOUT_S,
     Counts,
     Figures,
@@ -133,7 +135,7 @@ def test_bare_players_are_added_but_for_those_that_have_a_name_too() -> None:
     counts = Counts()
     counts.hear(S, "page", "x", 0.0)
     counts.set_bare(S, {"x": 3, "y": 2}, 0.0)
-    assert counts.figures(S, 0.0) == Figures(6, 6, 0.0)
+    assert counts.figures(S, 0.0) == Figures(6, 1, 0.0)
     counts.hear(S, "iphone", "x", 0.0, unnamed=True)
     counts.notice(S, "half", "y", 0.0, unnamed=True)
     counts.set_bare(S, {"x": 3, "y": 2}, 10.0)
@@ -160,6 +162,23 @@ def test_bare_players_watch_and_have_peaks() -> None:
     assert counts.history(S) == (Point(10.0, 1, 4),)
     counts.begin(S, 20.0)
     assert counts.figures(S, 20.0) == Figures(1, 1, 0.0)
+
+
+def test_bare_players_are_in_a_peak_when_they_have_been_there_for_a_while() -> None:
+    counts = Counts()
+    for now_s, bare in [(0.0, 50), (6.0, 57), (11.0, 50), (12.0, 18), (13.0, 60)]:
+        counts.set_bare(S, {"x": bare}, now_s)
+    assert counts.figures(S, 13.0) == Figures(60, 50, 50 * 6 + 57 * 5 + 50 + 18)
+    counts.set_bare(S, {"x": 60}, 13.0 + SETTLES_S)
+    assert counts.figures(S, 13.0 + SETTLES_S).peak == 60
+
+
+def test_what_was_said_of_bare_players_is_bounded() -> None:
+    counts = Counts()
+    for number in range(10 * MAX_SAID):
+        counts.set_bare(S, {"x": 5}, number / 1000)
+    counts.set_bare(S, {"x": 5}, SETTLES_S)
+    assert counts.figures(S, SETTLES_S).peak == 5
 
 
 def test_the_history_is_a_point_a_minute() -> None:
