@@ -30,6 +30,7 @@ from edge.http.response import DateLine, error_response
 from edge.http.served import Tell, tell_nobody
 from edge.http.settings import HttpSettings
 from edge.http.tls import Connection, ServerContext, TlsConnection
+from edge.http.watching import SafeAudience
 
 if TYPE_CHECKING:
     from native import ReactorCounters
@@ -77,7 +78,8 @@ async def serve_http(
 
     Cancellation: cuts every connection at once.
     """
-    server = _Server(app, settings or HttpSettings(), audience or NOBODY_LISTENS, tell)
+    heard: Audience = NOBODY_LISTENS if audience is None else SafeAudience(audience)
+    server = _Server(app, settings or HttpSettings(), heard, tell)
     async with trio.open_nursery() as nursery:
         await server.start(nursery)
         async with trio.open_nursery() as accept_nursery:

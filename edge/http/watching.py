@@ -3,12 +3,15 @@
 The functions that connections of all kinds share. What the reactor serves is told by its accounts
 (`edge.http.delivery`); what h11 and h2 serve, request by request, here. Both tell the same.
 
-Pure but for the `Audience` that is called. May import: `native`, `edge.http.messages`. Spec:
-rfc8216bis-22, section 6.2.5.2 (`_HLS_msn`); CTA-5004, section 2.1 (CMCD in queries and in fields).
+Pure but for the `Audience` that is called. May import: structlog, `native`, `edge.http.messages`.
+Spec: rfc8216bis-22, section 6.2.5.2 (`_HLS_msn`); CTA-5004, section 2.1 (CMCD in queries and in
+fields).
 """
 
 from ipaddress import ip_address
 from urllib.parse import quote
+
+import structlog
 
 from edge.http.messages import Application, Audience, Gatekeeper, Pass, Request
 from native import fnv1a
@@ -22,8 +25,36 @@ MAX_STREAM_CHARS = 64
 MAX_CMCD_CHARS = 512
 """More is taken for none; as in the reactor."""
 
+_logger = structlog.get_logger(__name__)
+
 _MEDIA_PLAYLISTS = ("playlist.m3u8", "ts.m3u8")
 _CMCD_FIELDS = (b"cmcd-object", b"cmcd-request", b"cmcd-session", b"cmcd-status")
+
+
+class SafeAudience:
+    """An `Audience` whose bugs are its own: whoever serves goes on, and the log has the first."""
+
+    def __init__(self, audience: Audience) -> None:
+        self._audience = audience
+        self._has_failed = False
+
+    def note(
+        self, *, stream_id: str, client: str, agent: int, cmcd: str, blocking: int, plain: int
+    ) -> None:
+        """See `Audience.note`."""
+        try:
+            self._audience.note(
+                stream_id=stream_id,
+                client=client,
+                agent=agent,
+                cmcd=cmcd,
+                blocking=blocking,
+                plain=plain,
+            )
+        except Exception:
+            if not self._has_failed:
+                self._has_failed = True
+                _logger.exception("a viewer is not counted; further ones are not logged")
 
 
 def note_request(audience: Audience, request: Request, status: int) -> None:

@@ -14,6 +14,7 @@ import pytest
 import trio
 from h2_peer import H2Peer
 from http_peers import HttpPeer
+from structlog.testing import capture_logs
 
 import native
 from edge.http.h2_connection import Http2Connection
@@ -21,7 +22,7 @@ from edge.http.messages import MAX_PASS_S, Answer, Call, Hold, HttpError, Pass, 
 from edge.http.response import DateLine, Response, error_response, make_response
 from edge.http.server import Figures, serve_http
 from edge.http.settings import HttpSettings
-from edge.http.watching import believed_address, note_request, pass_of
+from edge.http.watching import SafeAudience, believed_address, note_request, pass_of
 from edge.life import Life
 from edge.table import ResponseTable
 from native import fnv1a
@@ -152,6 +153,18 @@ def noted(target: str, *fields: tuple[bytes, bytes], status: int = 200, **how: A
     request = Request(how.pop("method", "GET"), target, list(fields), **how)
     note_request(notes, request, status)
     return notes.all
+
+
+def test_a_bug_in_who_counts_is_logged_once_and_serves_on() -> None:
+    class Broken:
+        def note(self, **_what: Any) -> None:
+            raise ZeroDivisionError
+
+    safe = SafeAudience(Broken())
+    with capture_logs() as logs:
+        for _ in range(3):
+            note_request(safe, Request("GET", f"{ROOT}q/playlist.m3u8", []), 200)
+    assert [line["log_level"] for line in logs] == ["error"]
 
 
 def test_a_playlist_request_is_noted_with_all_that_says_who_it_is() -> None:
