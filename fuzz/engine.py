@@ -22,7 +22,7 @@ from typing import Final
 
 from fuzz.targets import CORPUS, FUZZ, TARGETS, inputs, load
 
-_PACKAGES: Final = ("native", "rtmpcore", "hls", "origin", "h11")
+_PACKAGES: Final = ("native", "rtmpcore", "hls", "edge", "origin", "h11")
 _LIMITS: Final = ("-rss_limit_mb=1024", "-malloc_limit_mb=256", "-timeout=10")
 """Memory of the process, of one allocation, and seconds for one input: more is a finding."""
 

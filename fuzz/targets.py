@@ -47,6 +47,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "chunk": Target(
         subjects=("native._chunk_py",), dictionary="rtmp", max_input_bytes=8192, twins=True
     ),
+    "cmcd": Target(subjects=("edge.audience.cmcd",), dictionary="http", max_input_bytes=600),
     "connection": Target(
         subjects=("rtmpcore.connection", "rtmpcore.command", "rtmpcore.flow", "rtmpcore.message"),
         dictionary="rtmp",
@@ -66,6 +67,9 @@ TARGETS: Final[Mapping[str, Target]] = {
         subjects=("native._chunk_py", "native._fragment_py"),
         dictionary="rtmp",
         max_input_bytes=8192,
+    ),
+    "playback_token": Target(
+        subjects=("edge.playback.tokens",), dictionary="http", max_input_bytes=900
     ),
     "proxy_protocol": Target(
         subjects=("origin.rtmp.proxy_protocol",), dictionary="http", max_input_bytes=5000

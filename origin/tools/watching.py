@@ -101,7 +101,7 @@ def _show_quality(session: Session, stream_id: str) -> None:
         return
     show.pairs(
         [
-            ("who say so", show.number(found.viewers)),
+            ("who say so", found.viewers),
             ("rebuffering", show.number(found.rebuffering * 100, "%")),
             ("bitrate", _spread(found.bitrate_kbps, "kbit/s")),
             ("buffer", _spread(found.buffer_ms, "ms")),

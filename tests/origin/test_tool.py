@@ -340,10 +340,10 @@ PLAIN: list[tuple[str, str, Any, Any, list[str]]] = [
         "viewers s1 --quality",
         f"GET {ONE}/quality",
         None,
-        {"viewers": 2.5, "samples": 15, "rebuffering": 0.125, "bitrateKbps": SPREAD}
+        {"viewers": 3, "samples": 15, "rebuffering": 0.125, "bitrateKbps": SPREAD}
         | {"bufferMs": None, "throughputKbps": None},
         [
-            "who say so   2.5",
+            "who say so   3",
             "rebuffering  12.5 %",
             "bitrate      1, 3, 5 kbit/s",
             "buffer       -",
