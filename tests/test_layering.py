@@ -22,7 +22,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "control": ({"native"}, {"av", "h11", "h2"}),
     "edge": ({"native", "hls", "control"}, {"av"}),
     "origin": ({"native", "rtmpcore", "hls", "control", "edge"}, set()),
-    "fuzz": ({"native", "rtmpcore", "hls", "origin"}, {"trio", "av"}),
+    "fuzz": ({"native", "rtmpcore", "hls", "edge", "origin"}, {"trio", "av"}),
 }
 
 
