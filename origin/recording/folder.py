@@ -10,6 +10,7 @@ Synchronous: for a worker thread. May import `origin.recording`'s index, mp4, ta
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
@@ -238,8 +239,8 @@ def repair(folder: Path) -> list[MediaFile]:
 
 
 def remove(folder: Path) -> None:
-    """Delete a folder; one that is not there is fine. Raises OSError."""
-    if folder.exists():
+    """Delete a folder; one that is not there, or goes meanwhile, is fine. Raises OSError."""
+    with suppress(FileNotFoundError):
         shutil.rmtree(folder)
 
 

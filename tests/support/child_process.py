@@ -16,6 +16,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -95,6 +96,8 @@ class Child:
                 cwd=cwd,
                 pass_fds=pass_fds,
                 start_new_session=True,
+                # A shell that runs these tests in the background ignores SIGINT, and so would this.
+                preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
             )
 
     @property
