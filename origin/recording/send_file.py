@@ -8,6 +8,7 @@ Bounds: `MAX_SENDS` answers at one time, `PIECE_BYTES` each; `MAX_READERS` threa
 Spec: RFC 9110 sections 13 (conditions), 14 (ranges). May import trio and edge.
 """
 
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
@@ -103,20 +104,17 @@ class FileSender:
         if self._sends >= MAX_SENDS:
             raise HttpError(503, "too many downloads, try again", Retry_After="5")
         self._sends += 1
+        body = _Body(path, inserted, inserted_at)
         try:
-            file = await self._open(path)
-            try:
-                body = _Body(file, inserted, inserted_at)
-                await self._send_pieces(stream, body, head, first, end)
-            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-                pass  # it left, or is as good as gone
-            except OSError as error:  # part of the answer may be out: all that is left is to close
-                log.error("cannot read a recording", reason=error.strerror)
-            # After a cancellation a thread may be reading: then the file closes with it.
-            file.close()
-        except FileNotFoundError:
+            await self._send_pieces(stream, body, head, first, end)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            pass  # it left, or is as good as gone
+        except FileNotFoundError:  # when it is opened, so nothing is out
             raise HttpError(404, "the recording is gone", code="noSuchRecording") from None
+        except OSError as error:  # part of the answer may be out: all that is left is to close
+            log.error("cannot read a recording", reason=error.strerror)
         finally:
+            body.close()
             self._sends -= 1
 
     async def _send_pieces(
@@ -129,18 +127,9 @@ class FileSender:
             )  # fmt: skip
             if not piece:
                 return  # it was cut meanwhile: the client sees a body that is too short
-            try:
-                await _send(stream, data + piece)
-            except trio.Cancelled:  # no thread is reading
-                body.close()
-                raise
+            await _send(stream, data + piece)
             data = b""
             first += len(piece)
-
-    async def _open(self, path: Path) -> BinaryIO:
-        return await trio.to_thread.run_sync(
-            lambda: path.open("rb", buffering=0), abandon_on_cancel=True, limiter=self._threads
-        )
 
 
 def _extent(answer: Response, size_bytes: int) -> tuple[int, int]:
@@ -158,19 +147,41 @@ async def _send(stream: trio.abc.Stream, data: bytes) -> None:
 
 
 class _Body:
-    """What is sent: a file, with something in it that the file does not have."""
+    """What is sent: a file, with something in it that the file does not have.
 
-    def __init__(self, file: BinaryIO, inserted: bytes, inserted_at: int) -> None:
-        self._file = file
+    One thread reads at a time. After a cancellation it may be reading still, while its body is
+    closed: then it closes the file itself, when it is done.
+    """
+
+    def __init__(self, path: Path, inserted: bytes, inserted_at: int) -> None:
+        self._path = path
         self._inserted = inserted
         self._inserted_at = inserted_at
+        self._file: BinaryIO | None = None
+        self._reading = threading.Lock()
+        self._is_closed = False
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, now or when the thread is done; does not wait for it."""
+        self._is_closed = True
+        self._close_if_unused()
 
     def read(self, offset: int, size: int) -> bytes:
-        """Read some, perhaps less than asked for; nothing: the file is too short."""
+        """Read some, perhaps less than asked for; nothing: the file is too short.
+
+        Raises:
+            FileNotFoundError: The file is gone; only at the first call.
+            OSError: It cannot be read.
+        """
+        with self._reading:
+            data = self._read(offset, size)
+        if self._is_closed:
+            self._close_if_unused()
+        return data
+
+    def _read(self, offset: int, size: int) -> bytes:
+        if self._file is None:
+            self._file = self._path.open("rb", buffering=0)
         into = offset - self._inserted_at
         if 0 <= into < len(self._inserted):
             return self._inserted[into : into + size]
@@ -180,3 +191,12 @@ class _Body:
             offset -= len(self._inserted)
         self._file.seek(offset)
         return self._file.read(size)
+
+    def _close_if_unused(self) -> None:
+        # Whoever of the two comes last sees that the other is done.
+        if self._reading.acquire(blocking=False):
+            try:
+                if self._file is not None:
+                    self._file.close()
+            finally:
+                self._reading.release()
