@@ -20,7 +20,7 @@ from chromium_player import Viewers
 from edge_process import Node, running_edge
 from origin_process import Answer, CreatedStream, HttpClient, Origin, running_origin
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 LOGS = {"HEADRACE_ACCESS_LOG": "all", "HEADRACE_LOG_LEVEL": "debug"}
 """Every request has its line."""

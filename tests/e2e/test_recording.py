@@ -25,7 +25,7 @@ from media_clips import Clip, ClipSpec
 from origin_process import CreatedStream, HttpClient, Origin, running_origin
 from player_pages import player_page
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 READY_S = 5.0
 """Within so long after its end a broadcast is a recording."""
