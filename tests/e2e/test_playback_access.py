@@ -127,9 +127,15 @@ def test_nothing_comes_without_a_token(protected: Show) -> None:
     other = protected.mint(protected.origin.create_stream("other").id)
     elsewhere = protected.mint(net="192.0.2.0/24")
     paths = protected.media(good)
-    time.sleep(1.0)  # an edge may have served the public stream a moment ago
     assert len(paths) == 9
     for address in protected.places():
+        wait_until(  # an edge may have served the public stream a moment ago
+            lambda address=address: all(  # type: ignore[misc]
+                protected.ask(address, path).status == 401 for path in paths
+            ),
+            timeout_s=HOLDS_S,
+            what="nothing comes without a token",
+        )
         for path in paths:
             served = protected.ask(address, path, good)
             assert served.status == 200, (address, path, served.text)

@@ -173,6 +173,13 @@ def test_bare_players_are_in_a_peak_when_they_have_been_there_for_a_while() -> N
     assert counts.figures(S, 13.0 + SETTLES_S).peak == 60
 
 
+def test_a_page_that_comes_puts_no_fresh_bare_players_into_the_peak() -> None:
+    counts = Counts()
+    counts.set_bare(S, {"x": 50}, 0.0)
+    counts.hear(S, "page", "y", 0.5)
+    assert counts.figures(S, 0.5) == Figures(51, 1, 25.0)
+
+
 def test_what_was_said_of_bare_players_is_bounded() -> None:
     counts = Counts()
     for number in range(10 * MAX_SAID):

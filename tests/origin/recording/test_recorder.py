@@ -342,6 +342,8 @@ async def test_a_stream_that_is_deleted_on_the_way_takes_its_recording_along(
         tape.take([init(), *segment(0)])
         await until(lambda: house.recorder.figures().written_bytes > 0)
         await house.store.delete_stream(stream_id)
+        await house.recorder.sweep()
+        assert len([*house.folder.iterdir()]) == 1, "it is still written to"
         tape.end()
         await house.settled()
         assert [*house.folder.iterdir()] == []
