@@ -23,7 +23,7 @@ MAY = {
     ("chat", "moderate"): "postMessage changeChatSettings clearMessages deleteMessage pinMessage"
     " unpinMessage listBans banUser unbanUser listModerators listAudit",
     ("chat", "streams"): "createChatToken addModerator removeModerator",
-    # The last of the first line, and recordings, look at the stream's policy themselves.
+    # createPlaybackToken, recordings, media: these ask the policy of their stream besides.
     ("anybody", None): "listLiveStreams getStream countViewers beatViewer createPlaybackToken"
     " listRecordings getRecording getRecordingPlaylists getRecordingPlaylist downloadRecording"
     " getRecordingMedia getPlaybackKeys listMessages joinChat getChatSettings getMaster getPlaylist"
